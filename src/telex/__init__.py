@@ -1,0 +1,58 @@
+"""Telex: WebSockets for ASGI, done completely."""
+
+from telex._outbox import Outbox
+from telex._state import WebSocketState
+from telex._url import URL
+from telex.app import App
+from telex.close_codes import CloseCode
+from telex.context import websocket
+from telex.datastructures import Address, Headers, QueryParams, State
+from telex.exceptions import (
+    ImproperlyConfigured,
+    NoMatchFound,
+    Reject,
+    RoutingError,
+    WebSocketDisconnect,
+    WebSocketError,
+    WebSocketException,
+    WebSocketExpectError,
+    WebSocketFrameError,
+    WebSocketHandshakeError,
+    WebSocketRuntimeError,
+)
+from telex.routing import Mount, Router, Routes, SocketRoute
+from telex.views import SocketView
+from telex.websockets import WebSocket, WebSocketClose
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "URL",
+    "Address",
+    "App",
+    "CloseCode",
+    "Headers",
+    "ImproperlyConfigured",
+    "Mount",
+    "NoMatchFound",
+    "Outbox",
+    "QueryParams",
+    "Reject",
+    "Router",
+    "Routes",
+    "RoutingError",
+    "SocketRoute",
+    "SocketView",
+    "State",
+    "WebSocket",
+    "WebSocketClose",
+    "WebSocketDisconnect",
+    "WebSocketError",
+    "WebSocketException",
+    "WebSocketExpectError",
+    "WebSocketFrameError",
+    "WebSocketHandshakeError",
+    "WebSocketRuntimeError",
+    "WebSocketState",
+    "websocket",
+]

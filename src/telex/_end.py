@@ -1,0 +1,54 @@
+"""The last step of every connection: tasks stopped, cleanups run, one log line written."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+from urllib.parse import quote
+
+from telex._link import LINK_KEY, Link
+from telex._progress import Progress
+from telex._types import Scope
+
+log: Final = logging.getLogger("telex.connection")
+"""One line per connection, at level INFO."""
+
+
+async def conclude(scope: Scope, link: Link) -> None:
+    """Finish a link, forget it, and say how the connection ended.
+
+    Called once, by whoever put the link into the scope. Cancelling it does not stop the cleanups.
+    """
+    try:
+        await link.finish()
+    finally:
+        scope.pop(LINK_KEY, None)
+        if log.isEnabledFor(logging.INFO):
+            _write_line(scope, link.progress)
+
+
+def _write_line(scope: Scope, progress: Progress) -> None:
+    record = progress.record
+    if record is None:
+        # Nothing went through the link: a mounted application has its own access log.
+        return
+    if record.status is not None:
+        how = f"denied with HTTP {record.status}"
+    else:
+        how = f"closed by the {record.closed_by} with {record.code}"
+    log.info(
+        '%s - "WebSocket %s" %s after %.3f s, %d in, %d out',
+        peer_name(scope),
+        quote(str(scope.get("path", "/")), safe="/:@!$&'()*+,;=~"),
+        how,
+        time.monotonic() - progress.began,
+        progress.received,
+        progress.sent,
+    )
+
+
+def peer_name(scope: Scope) -> str:
+    """Return the client's address for a log line."""
+    client = scope.get("client")
+    return "unknown" if not client else f"{client[0]}:{client[1]}"

@@ -1,0 +1,147 @@
+"""Reading: many tasks may wait for the next message, one at a time, first come first served.
+
+The reader at the head waits on the source; the others wait for their turn. Whoever leaves the
+head, with a message, an error or a cancellation, passes the turn on. No `await` lies between
+taking a message and returning it, so a cancelled reader never carries one away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from telex._progress import Progress
+from telex._source import AsgiSource
+from telex._types import CloseRecord, Message, Source
+from telex.exceptions import WebSocketDisconnect, WebSocketRuntimeError
+
+Item = TypeVar("Item")
+
+ABNORMAL = CloseRecord(1006, "", "client")
+
+
+class Inbox:
+    """The reading half of one connection.
+
+    Args:
+        source: Where messages come from.
+        progress: The state, which is consulted before and after every wait.
+        on_end: Awaited when the peer's end is delivered, before the reader is told.
+    """
+
+    __slots__ = ("_busy", "_on_end", "_parked", "_poll", "_turns", "progress", "source")
+
+    def __init__(
+        self, source: Source, progress: Progress, on_end: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.source = source
+        self.progress = progress
+        self._poll = source.poll
+        self._on_end = on_end
+        self._busy = False
+        self._turns: deque[asyncio.Future[None]] = deque()
+        self._parked: asyncio.Future[None] | None = None
+
+    async def read(self) -> str | bytes:
+        """Return the payload of the next message.
+
+        Raises:
+            WebSocketDisconnect: The peer ended the connection and every message was read.
+            WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
+        """
+        progress = self.progress
+        if not progress.open:
+            raise progress.refuse("receive")
+        data = None if self._busy else self._poll()
+        if data is None:
+            data = await self._next(self._poll)
+            if data is None:
+                raise await self.deliver()
+        progress.received += 1
+        return data
+
+    async def read_message(self) -> Message:
+        """Return the next event as the server gave it; a disconnect is returned, not raised.
+
+        Before accept it waits for the one event that may come then, the disconnect.
+        """
+        message = await self._next(self._poll_message, before_accept=True)
+        if message is None:
+            await self.deliver()
+            return self._farewell()
+        self.progress.received += 1
+        return message
+
+    async def deliver(self) -> WebSocketDisconnect:
+        """Tell the application that the peer is gone; return the error to raise."""
+        gone = self.progress.deliver(self.source.closed or ABNORMAL)
+        self.wake()
+        await self._on_end()
+        return gone
+
+    def wake(self) -> None:
+        """Make the waiting reader look at the state again."""
+        if self._parked is not None and not self._parked.done():
+            self._parked.set_result(None)
+
+    async def _next(
+        self, poll: Callable[[], Item | None], *, before_accept: bool = False
+    ) -> Item | None:
+        progress = self.progress
+        if self._busy:
+            await self._take_turn()
+        self._busy = True
+        try:
+            while progress.open or (before_accept and not progress.over):
+                item = poll()
+                if item is not None:
+                    return item
+                if self.source.closed is not None:
+                    return None
+                self._parked = self.source.wait()
+                await self._parked
+            raise progress.refuse("receive")
+        finally:
+            self._parked = None
+            self._pass_turn()
+
+    async def _take_turn(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn in self._turns:
+                self._turns.remove(turn)
+            else:
+                self._pass_turn()
+            raise
+
+    def _pass_turn(self) -> None:
+        # The turn stays taken while it changes hands: a newcomer must not overtake.
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy = False
+
+    def _poll_message(self) -> Message | None:
+        source = self.source
+        if not self.progress.open and isinstance(source, AsgiSource) and source.pending:
+            raise WebSocketRuntimeError("a message came before the connection was accepted")
+        if isinstance(source, AsgiSource):
+            return source.poll_message()
+        data = source.poll()
+        if data is None:
+            return None
+        return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
+
+    def _farewell(self) -> Message:
+        source = self.source
+        if isinstance(source, AsgiSource) and source.farewell is not None:
+            return source.farewell
+        record = source.closed or ABNORMAL
+        return {"type": "websocket.disconnect", "code": record.code, "reason": record.reason}

@@ -1,0 +1,121 @@
+"""How far one connection has come: the two phases, the close record, the counters.
+
+Shared by every face and every link over the same connection, so that a middleware which wrapped
+`send` and the handler behind it agree on what was sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from telex._state import (
+    Phase,
+    WebSocketState,
+    advance_application,
+    advance_client,
+    combined_state,
+    refusal,
+)
+from telex._types import CloseRecord, Message
+from telex.exceptions import WebSocketDisconnect, WebSocketHandshakeError
+
+
+class Progress:
+    """The state of one connection. Synchronous, does no I/O.
+
+    Attributes:
+        began: When the connection was first seen, on the monotonic clock, in seconds.
+        open: Accepted, not closed by us, the peer's end not delivered. What the hot path asks.
+        record: How it ended, `None` before the end.
+        connect_taken: Somebody has read, or is reading, the `websocket.connect`.
+        subprotocol: The accepted subprotocol.
+        told: The application was told that the peer is gone without reading up to the end.
+        watchers: Called when the peer is known to be gone, and when we close.
+        received: Messages handed to the application.
+        sent: Messages handed to the server.
+    """
+
+    __slots__ = (
+        "application",
+        "began",
+        "client",
+        "connect_taken",
+        "open",
+        "received",
+        "record",
+        "sent",
+        "subprotocol",
+        "told",
+        "watchers",
+    )
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.client = Phase.CONNECTING
+        self.application = Phase.CONNECTING
+        self.open = False
+        self.record: CloseRecord | None = None
+        self.connect_taken = False
+        self.subprotocol: str | None = None
+        self.told = False
+        self.watchers: list[Callable[[], None]] = []
+        self.received = 0
+        self.sent = 0
+
+    @property
+    def state(self) -> WebSocketState:
+        """The state of the connection as a whole."""
+        return combined_state(self.client, self.application)
+
+    @property
+    def peer_gone(self) -> bool:
+        """Whether the application has been told that the peer ended the connection."""
+        return self.client is Phase.DISCONNECTED
+
+    @property
+    def over(self) -> bool:
+        """Whether either side has ended it."""
+        return self.peer_gone or self.application is Phase.DISCONNECTED
+
+    def came(self, message: Message) -> None:
+        """Take note of an event from the server; raises when it is not legal now."""
+        self.client = advance_client(self.client, str(message.get("type")))
+
+    def going(self, message: Message) -> None:
+        """Take note of an event about to be sent; raises when it is not legal now."""
+        self.application = advance_application(self.application, message)
+        self.open = self.application is Phase.CONNECTED and not self.peer_gone
+
+    def not_sent(self) -> None:
+        """Take back an accept that the server refused."""
+        self.application = Phase.CONNECTING
+        self.open = False
+
+    def end(self, record: CloseRecord) -> None:
+        """Write the close record, unless there is one: the first end counts."""
+        if self.record is None:
+            self.record = record
+
+    def deliver(self, record: CloseRecord) -> WebSocketDisconnect:
+        """Tell the application that the peer is gone; returns the error to raise."""
+        self.client = Phase.DISCONNECTED
+        self.open = False
+        self.end(record)
+        return self.disconnect()
+
+    def notify(self, _record: CloseRecord | None = None) -> None:
+        """Tell the watchers that one of the sides has ended the connection."""
+        for watcher in tuple(self.watchers):
+            watcher()
+
+    def disconnect(self) -> WebSocketDisconnect:
+        """Return the error for a call after the peer ended the connection."""
+        record = self.record or CloseRecord(1006, "", "client")
+        return WebSocketDisconnect(record.code, record.reason)
+
+    def refuse(self, action: str) -> WebSocketHandshakeError:
+        """Return the error for a call while the connection is not open."""
+        if self.peer_gone and (self.record is None or self.record.closed_by == "client"):
+            return self.disconnect()
+        return refusal(self.application, action)

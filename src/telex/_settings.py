@@ -1,0 +1,43 @@
+"""What an application decides for its connections; routers and engines read it from the scope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from telex._outbox import Outbox
+from telex._types import Scope
+
+SETTINGS_KEY: Final = "telex.settings"
+"""Key of the scope under which an application leaves its `Settings`."""
+
+ExceptionHandler = Callable[[Any, Any], Any]
+"""Called with the connection and the exception; what it returns is awaited when it can be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one application.
+
+    Attributes:
+        debug: Whether clients may see what an exception says.
+        disconnect_grace: Seconds a handler may go on after its client left without noticing,
+            `None` for ever.
+        exception_handlers: By exception class; the nearest base class of an exception counts.
+        outbox: The bounds of `send_nowait`.
+    """
+
+    debug: bool = False
+    disconnect_grace: float | None = 5.0
+    exception_handlers: Mapping[type[BaseException], ExceptionHandler] = field(default_factory=dict)
+    outbox: Outbox = field(default_factory=Outbox)
+
+
+DEFAULTS: Final = Settings()
+
+
+def settings_of(scope: Scope) -> Settings:
+    """Return the settings of the application a scope belongs to."""
+    settings = scope.get(SETTINGS_KEY)
+    return settings if isinstance(settings, Settings) else DEFAULTS

@@ -1,0 +1,129 @@
+"""The floor of the package: ASGI types, the frame channel, the close record.
+
+Nothing here imports another Telex module, so every room may import this one.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Scope = MutableMapping[str, Any]
+"""An ASGI connection scope. Any mutable mapping will do, not only `dict`."""
+
+Message = MutableMapping[str, Any]
+"""One ASGI event, either way."""
+
+Receive = Callable[[], Awaitable[Message]]
+"""ASGI `receive`: a plain function that returns a future is as good as a coroutine function."""
+
+Send = Callable[[Message], Awaitable[None]]
+"""ASGI `send`: called with one message, positionally."""
+
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI 3 application."""
+
+ClosedBy = Literal["client", "server"]
+"""Who ended a connection."""
+
+CleanupCallback = Callable[[], object]
+"""A function without parameters; what it returns is awaited when it can be."""
+
+FRAMES_EXTENSION = "telex.frames"
+"""Key in `scope["extensions"]` under which a server offers its `FrameChannel`."""
+
+DENIAL_EXTENSION = "websocket.http.response"
+"""Key in `scope["extensions"]` of a server that can send an HTTP response instead of 101.
+
+ASGI "WebSocket Denial Response" extension.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRecord:
+    """How a connection ended. Written once; the first end counts.
+
+    Attributes:
+        code: The close code as a plain `int` (RFC 6455 §7.4), 1006 when no close frame was seen.
+        reason: The close reason, `""` when none was given.
+        closed_by: `"client"` or `"server"`.
+        status: The HTTP status when the handshake was denied with a response, else `None`.
+    """
+
+    code: int
+    reason: str
+    closed_by: ClosedBy
+    status: int | None = None
+
+
+class Source(Protocol):
+    """Where the messages of one connection come from.
+
+    One reader at a time may wait. Messages stay inside until `poll` takes them, so that a
+    cancelled waiter loses nothing.
+    """
+
+    @property
+    def closed(self) -> CloseRecord | None:
+        """How the peer ended the connection, as soon as this is known; else `None`.
+
+        Messages that arrived before the end can still be polled.
+        """
+
+    def poll(self) -> str | bytes | None:
+        """Take the next message, or return `None` when none is here. Never waits."""
+
+    def wait(self) -> Future[None]:
+        """Return a future that is done when `poll` or `closed` has something new.
+
+        The caller may cancel it. At most one such future is in use at a time.
+        """
+
+
+class FrameChannel(Source, Protocol):
+    """What a server can offer under `scope["extensions"]["telex.frames"]`.
+
+    It does what the connection's `receive` and `send` do after the handshake, without a
+    dictionary and a coroutine per message. All writes are synchronous and never wait; they raise
+    `OSError` when the peer is gone.
+    """
+
+    asgi_receive: Receive
+    """The `receive` that the server gave to the application."""
+    asgi_send: Send
+    """The `send` that the server gave to the application."""
+
+    def write_text(self, data: str) -> None:
+        """Write one text message."""
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write one binary message."""
+
+    def prepare(self, data: str | bytes) -> bytes:
+        """Encode one message once, for `write_frame` on many connections."""
+
+    def write_frame(self, prepared: bytes) -> None:
+        """Write what `prepare` returned."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether the outgoing buffer is below its high-water mark."""
+
+    async def drain(self) -> None:
+        """Wait until the channel is writable again, or the connection has ended."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written that the kernel has not taken yet."""
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds the last ping took, `None` before the first pong."""
+
+    def on_close(self, callback: Callable[[CloseRecord], None]) -> None:
+        """Call `callback` once, on the event loop, when the peer is gone."""
+
+    def abort(self) -> None:
+        """Drop the TCP connection at once, without a close frame."""

@@ -1,0 +1,111 @@
+"""The disconnect watch: a handler whose client has left does not run for ever.
+
+A handler that reads learns of the end by itself. One that is busy with something else is
+cancelled in place `grace` seconds after the end was noticed; should it swallow that, once more,
+and then it is named in the log. The cancellation is taken back by `settle`, so that to the outside
+the handler has just ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from telex._link import Link
+from telex._source import AsgiSource
+
+log: Final = logging.getLogger("telex")
+
+_ATTEMPTS: Final = 2
+
+
+class DisconnectWatch:
+    """Watches one connection on behalf of the task that runs its handler.
+
+    Args:
+        link: The connection.
+        grace: Seconds between noticing the end and cancelling, `None` to watch nothing.
+        label: What to call the handler in the log.
+    """
+
+    __slots__ = ("_grace", "_label", "_link", "_read", "_task", "_timer", "fired")
+
+    def __init__(self, link: Link, grace: float | None, label: str) -> None:
+        self._link = link
+        self._grace = grace
+        self._label = label
+        self._read = 0
+        self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.fired = 0
+        """How often the handler was cancelled."""
+
+    def arm(self) -> None:
+        """Begin to watch, for the current task."""
+        if self._grace is None:
+            return
+        self._task = asyncio.current_task()
+        self._link.progress.watchers.append(self._noticed)
+        if self._link.inbox.source.closed is not None:
+            self._noticed()
+        elif isinstance(self._link.inbox.source, AsgiSource):
+            self._later(self._look)
+
+    def disarm(self) -> None:
+        """Stop watching; the handler has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._noticed in self._link.progress.watchers:
+            self._link.progress.watchers.remove(self._noticed)
+
+    def settle(self) -> bool:
+        """Take back the cancellations; say whether the handler ended because of one.
+
+        It did not when somebody else cancelled the task too.
+        """
+        task = self._task
+        if not self.fired or task is None:
+            return False
+        while self.fired:
+            self.fired -= 1
+            remaining = task.uncancel()
+        return not remaining
+
+    def _later(self, then: object) -> None:
+        assert self._grace is not None
+        assert callable(then)
+        self._timer = asyncio.get_running_loop().call_later(self._grace, then)
+
+    def _look(self) -> None:
+        # Plain ASGI tells of the end only to who asks. Code that may be asking itself comes first.
+        source = self._link.inbox.source
+        if isinstance(source, AsgiSource) and not self._link.handed_out:
+            source.start()
+
+    def _noticed(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._knows():
+            self._later(self._expire)
+
+    def _knows(self) -> bool:
+        progress = self._link.progress
+        return progress.over or progress.told
+
+    def _expire(self) -> None:
+        progress = self._link.progress
+        if self._knows():
+            return
+        if progress.received != self._read:
+            # It is working through what arrived before the end.
+            self._read = progress.received
+            self._later(self._expire)
+            return
+        if self.fired == _ATTEMPTS:
+            log.error("%s goes on although its client left and it was cancelled", self._label)
+            return
+        self.fired += 1
+        assert self._task is not None
+        self._task.cancel("the client left")
+        self._later(self._expire)

@@ -1,0 +1,203 @@
+"""`App`: everything put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from starlette.middleware import Middleware
+
+from telex._lifespan import LifespanContext, inner_lifespan, serve_lifespan
+from telex._outbox import Outbox
+from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings
+from telex._types import ASGIApp, Receive, Scope, Send
+from telex._url import URLPath
+from telex.lifecycle import Endpoint
+from telex.middleware.errors import ErrorMiddleware
+from telex.routing import Mount, Router, Routes, SocketRoute
+
+SocketMiddleware = Callable[[Endpoint], Endpoint]
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class App:
+    """A WebSocket application, with an HTTP application beside it if you like.
+
+    An ASGI 3 application: serve it with any server, mount it in any framework.
+
+    Args:
+        routes: Routes to begin with.
+        http: The ASGI application that gets HTTP requests, and whose lifespan is run. Without
+            one they are answered with 404, or 426 where a WebSocket route is.
+        middleware: Starlette `Middleware` entries around everything; the first is the outermost.
+        socket_middlewares: Functions `middleware(endpoint) -> endpoint` around every WebSocket
+            route; the first is the outermost.
+        exception_handlers: Functions `handler(ws, exc)` by exception class. Before accept one may
+            return a response; otherwise it closes, or the connection is closed with 1011.
+        lifespan: `lifespan(app)` returns an asynchronous context manager, entered at start-up and
+            left at shutdown. A mapping it yields is added to the state of every connection.
+        disconnect_grace: Seconds a handler may go on after its client left without noticing it,
+            `None` for ever.
+        outbox: The bounds of the queue behind `WebSocket.send_nowait`.
+        debug: Show clients what exceptions say. Never in production.
+
+    Attributes:
+        state: Yours; a place for what handlers share.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[SocketRoute | Mount | Routes] = (),
+        *,
+        http: ASGIApp | None = None,
+        middleware: Sequence[Middleware] = (),
+        socket_middlewares: Sequence[SocketMiddleware] = (),
+        exception_handlers: Mapping[type[BaseException], ExceptionHandler] | None = None,
+        lifespan: LifespanContext | None = None,
+        disconnect_grace: float | None = 5.0,
+        outbox: Outbox | None = None,
+        debug: bool = False,
+    ) -> None:
+        if disconnect_grace is not None and disconnect_grace < 0:
+            raise ValueError(f"disconnect_grace must be seconds or None, not {disconnect_grace!r}")
+        self.debug = debug
+        self._handlers: dict[type[BaseException], ExceptionHandler] = {}
+        for exc_class, handler in (exception_handlers or {}).items():
+            self.add_exception_handler(exc_class, handler)
+        self._settings = Settings(
+            debug=debug,
+            disconnect_grace=disconnect_grace,
+            exception_handlers=self._handlers,
+            outbox=outbox or Outbox(),
+        )
+        self._http = http
+        self._lifespan = lifespan
+        self._router = Router(routes, socket_middlewares=socket_middlewares, http=http)
+        self._stack = self._build(middleware)
+
+    def _build(self, middleware: Sequence[Middleware]) -> ASGIApp:
+        app: ASGIApp = self._dispatch
+        for cls, args, kwargs in reversed(middleware):
+            app = cls(app, *args, **kwargs)
+        return ErrorMiddleware(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope: lifespan, HTTP or WebSocket."""
+        scope["app"] = self
+        if scope["type"] == "websocket":
+            scope[SETTINGS_KEY] = self._settings
+        await self._stack(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await serve_lifespan(self._lifespan_context(scope), receive, send)
+        else:
+            await self._router(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan_context(self, scope: Scope) -> AsyncIterator[None]:
+        @asynccontextmanager
+        async def own() -> AsyncIterator[None]:
+            if self._lifespan is None:
+                yield
+                return
+            async with self._lifespan(self) as state:
+                if state:
+                    scope.setdefault("state", {}).update(state)
+                yield
+
+        async with own():
+            if self._http is None:
+                yield
+                return
+            async with inner_lifespan(self._http, scope):
+                yield
+
+    @property
+    def router(self) -> Router:
+        """The router; `app.router <<= route` adds to it."""
+        return self._router
+
+    @router.setter
+    def router(self, router: Router) -> None:
+        if router is not self._router:
+            raise AttributeError(
+                "app.router cannot be replaced; add to it with `app.router <<= route` or app.mount"
+            )
+
+    def websocket(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Register an async function or a `SocketView` class for a path.
+
+        Args:
+            path: Like `/rooms/{room}` or `/items/{id:int}`.
+            **options: `name`, the route's name (the function's by default, `None` for none), and
+                `middlewares`, a list of which the first is the outermost.
+
+        Returns:
+            A decorator that returns what it was given.
+
+        Raises:
+            RoutingError: A bad path, or a name or path that is registered already.
+            TypeError: A handler that is not async, or has parameters nothing is known about.
+        """
+        return self._router.websocket(path, **options)
+
+    def mount(self, prefix: str, app: ASGIApp, name: str | None = None) -> None:
+        """Serve another ASGI application under a prefix, HTTP and WebSocket.
+
+        Raises:
+            RoutingError: A bad or taken prefix.
+        """
+        self._router.mount(prefix, app, name=name)
+
+    def exception_handler(self, exc_class: type[BaseException]) -> Callable[[Handler], Handler]:
+        """Register a function `handler(ws, exc)` for an exception class and its subclasses.
+
+        Returns:
+            A decorator that returns what it was given.
+        """
+
+        def register(handler: Handler) -> Handler:
+            self.add_exception_handler(exc_class, handler)
+            return handler
+
+        return register
+
+    def add_exception_handler(
+        self, exc_class: type[BaseException], handler: ExceptionHandler
+    ) -> None:
+        """Register a handler as `exception_handler` does, without the decorator.
+
+        Raises:
+            TypeError: No exception class, or not callable.
+        """
+        if not (isinstance(exc_class, type) and issubclass(exc_class, BaseException)):
+            raise TypeError(f"expected an exception class, got {exc_class!r}")
+        if not callable(handler):
+            raise TypeError(f"an exception handler must be callable, got {handler!r}")
+        self._handlers[exc_class] = handler
+
+    def url_path_for(self, name: str, /, **params: Any) -> URLPath:
+        """Return the path of the route with that name, without a server's prefix.
+
+        Raises:
+            NoMatchFound: No route has that name and takes these parameters.
+        """
+        return self._router.url_path_for(name, **params)
+
+    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+        """Serve the application with uvicorn until it is told to stop.
+
+        Args:
+            host: The address to listen on.
+            port: The port; 0 takes a free one.
+            **options: uvicorn's, by its own names.
+
+        Raises:
+            MissingDependency: uvicorn, or a WebSocket library for it, is not installed.
+            TypeError: An option uvicorn does not have.
+        """
+        from telex.server.run import run
+
+        run(self, host=host, port=port, **options)

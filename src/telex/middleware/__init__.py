@@ -1,0 +1,1 @@
+"""What stands around handlers: how exceptions are answered."""

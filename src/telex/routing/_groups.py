@@ -1,0 +1,185 @@
+"""Registering: what routers and groups have in common, and the group `Routes`."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from types import EllipsisType
+from typing import Any, Self, TypeAlias, TypeVar, overload
+
+from telex._types import ASGIApp
+from telex.routing._endpoints import Handler, SocketMiddleware
+from telex.routing._routes import Mount, Route, SocketRoute, check_prefix
+
+E = TypeVar("E", bound=Handler)
+M = TypeVar("M", bound=SocketMiddleware)
+
+Addable: TypeAlias = "SocketRoute | Mount | Iterable[Addable]"
+"""What can be added: a route, a mount, a group, a list of these."""
+
+
+class Registry(ABC):
+    """What routes can be registered on."""
+
+    @abstractmethod
+    def add(self, item: Addable) -> None:
+        """Add a route, a mount, or several: a group, a list."""
+
+    def websocket(
+        self,
+        path: str,
+        *,
+        name: str | EllipsisType | None = ...,
+        middlewares: Iterable[SocketMiddleware] = (),
+    ) -> Callable[[E], E]:
+        """Register the function or `SocketView` class below; it stays what it is.
+
+        Args:
+            path: The path with its parameters, see `SocketRoute`.
+            name: What `url_path_for` calls it. Omitted: the endpoint's own name. `None`: no name.
+            middlewares: Socket middlewares, the first outermost.
+
+        Returns:
+            The decorator. It raises what `SocketRoute` and `add` raise.
+        """
+
+        def register(endpoint: E) -> E:
+            self.add(SocketRoute(path, endpoint, name=name, middlewares=middlewares))
+            return endpoint
+
+        return register
+
+    def mount(self, prefix: str, app: ASGIApp, *, name: str | None = None) -> None:
+        """Put another ASGI application under a prefix, see `Mount`."""
+        self.add(Mount(prefix, app, name=name))
+
+    def __lshift__(self, item: Addable) -> Self:
+        """Add, and return the same object, so that `app.router <<= route` works too."""
+        self.add(item)
+        return self
+
+
+class Routes(Registry, Sequence[Route]):
+    """A group of routes: a sequence that gives each of them a prefix, a namespace, middlewares.
+
+    What is added is placed at once, so the routes inside have their full path and name.
+    `"/prefix" // routes` is a new group with the prefix before every route, also before those
+    that are added to it later; the old group stays as it is. A group that was added to a router
+    or to another group is complete: a route that came later would silently not be served.
+
+    Args:
+        routes: Routes, mounts, other groups.
+        socket_middlewares: Go around every route, outside of the route's own; the first
+            outermost. Not around mounts.
+        namespace: With it every name becomes `namespace:name`.
+    """
+
+    def __init__(
+        self,
+        *routes: Addable,
+        socket_middlewares: Iterable[SocketMiddleware] = (),
+        namespace: str = "",
+    ) -> None:
+        self._prefix = ""
+        self._namespace = namespace
+        self._middlewares = tuple(socket_middlewares)
+        self._complete = False
+        self._items: list[Route] = []
+        for each in routes:
+            self.add(each)
+
+    @property
+    def socket_middlewares(self) -> tuple[SocketMiddleware, ...]:
+        """The middlewares of the group, the first outermost."""
+        return self._middlewares
+
+    @property
+    def namespace(self) -> str:
+        """What stands before the names, `""` for nothing."""
+        return self._namespace
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> Route: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Route]: ...
+    def __getitem__(self, index: int | slice) -> Route | list[Route]:
+        return self._items[index]
+
+    def __repr__(self) -> str:
+        return f"Routes({', '.join(map(repr, self._items))})"
+
+    def __rfloordiv__(self, prefix: str) -> Self:
+        """Return a copy of the group under a prefix.
+
+        Raises:
+            RoutingError: The prefix does not begin with a slash or ends with one, or a path makes
+                no sense under it.
+        """
+        new = copy.copy(self)
+        new._prefix = check_prefix(prefix) + self._prefix
+        new._items = [prefix // item for item in self._items]
+        new._complete = False
+        return new
+
+    def append(self, item: Addable) -> None:
+        """Add a route, a mount or another group at the end; the same as `add`."""
+        self.add(item)
+
+    def add(self, item: Addable) -> None:
+        """Add a route, a mount, another group or a list of these at the end.
+
+        Raises:
+            RuntimeError: The group was added to a router or another group before.
+            TypeError: It is something else.
+            RoutingError: Prefix and path make no sense together.
+        """
+        if self._complete:
+            raise RuntimeError(
+                f"this group was added elsewhere, {item!r} would not be served: add it before"
+            )
+        self._items.extend([self._placed(each) for each in flatten(item)])
+
+    def socket_middleware(self, middleware: M) -> M:
+        """Put a middleware around every route of the group, inside of those it has.
+
+        Returns:
+            The middleware, so that this is a decorator.
+
+        Raises:
+            RuntimeError: The group has routes already; they would go without it.
+        """
+        if self._items:
+            raise RuntimeError("add socket middlewares to a group before its routes")
+        self._middlewares += (middleware,)
+        return middleware
+
+    def _placed(self, route: Route) -> Route:
+        """Return a route with everything the group gives it."""
+        route = route.wrapped(self._middlewares)
+        if self._namespace:
+            route = route.named_in(self._namespace)
+        return self._prefix // route if self._prefix else route
+
+    def _seal(self) -> list[Route]:
+        """Return the routes and take no more."""
+        self._complete = True
+        return self._items
+
+
+def flatten(item: Any) -> list[Route]:
+    """Return the routes of what was added; a group is complete from then on.
+
+    Raises:
+        TypeError: It is no route, mount, group or list of these.
+    """
+    if isinstance(item, (SocketRoute, Mount)):
+        return [item]
+    if isinstance(item, Routes):
+        return item._seal()
+    if isinstance(item, Iterable) and not isinstance(item, (str, bytes)):
+        return [route for each in item for route in flatten(each)]
+    raise TypeError(f"expected a SocketRoute, a Mount or Routes, got {item!r}")

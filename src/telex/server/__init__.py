@@ -1,0 +1,1 @@
+"""The server side: starting one. Knows ASGI and nothing of the framework."""

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from peer import serve
+from telex import WebSocket, websocket
+from telex.lifecycle import Endpoint, connection_app
+from telex.routing._endpoints import compile_endpoint, default_name, wrap
+from telex.views import SocketView
+
+Log = list[str]
+
+
+def logging_middleware(name: str, log: Log) -> Callable[[Endpoint], Endpoint]:
+    def middleware(endpoint: Endpoint) -> Endpoint:
+        async def wrapper() -> object:
+            log.append(f"{name}>")
+            result = await endpoint()
+            log.append(f"<{name}")
+            return result
+
+        return wrapper
+
+    return middleware
+
+
+async def accepting() -> str:
+    await websocket.accept()
+    return "result"
+
+
+class View(SocketView):
+    pass
+
+
+class Callable_:
+    async def __call__(self, ws: WebSocket) -> None:
+        await ws.accept()
+
+    async def method(self) -> None:
+        await websocket.accept()
+
+
+async def with_suffix(ws: WebSocket, suffix: str = "") -> None:
+    await ws.accept()
+
+
+@pytest.mark.row("T74", "K12")
+@pytest.mark.parametrize(
+    "endpoint",
+    [accepting, View, Callable_(), Callable_().method, functools.partial(with_suffix, suffix="x")],
+    ids=["function", "view", "object", "bound method", "partial"],
+)
+async def test_every_kind_of_handler_runs(endpoint: Any) -> None:
+    peer = await serve(connection_app(compile_endpoint(endpoint)), {"type": "websocket.disconnect"})
+    assert peer.types[0] == "accept"
+
+
+def sync_handler() -> None: ...
+
+
+async def generator_handler() -> Any:
+    yield 1
+
+
+async def odd_handler(what: int) -> None: ...
+
+
+class NoView: ...
+
+
+@pytest.mark.row("T74")
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        (sync_handler, "sync_handler must be an async function"),
+        (functools.partial(sync_handler), "sync_handler must be an async function"),
+        (generator_handler, "generator"),
+        (odd_handler, "'what'"),
+        (NoView, "NoView is a class, but no SocketView"),
+        (View(), "must be an async function"),
+        ("app.handler", "'app.handler'"),
+        (None, "None"),
+    ],
+)
+def test_junk_is_refused_with_its_name(endpoint: Any, expected: str) -> None:
+    with pytest.raises(TypeError, match=expected):
+        compile_endpoint(endpoint)
+
+
+@pytest.mark.row("T74", "KX13")
+@pytest.mark.parametrize(
+    ("endpoint", "name"),
+    [
+        (accepting, "accepting"),
+        (View, "View"),
+        (Callable_(), "Callable_"),
+        (Callable_().method, "method"),
+        (functools.partial(functools.partial(with_suffix, suffix="x")), "with_suffix"),
+    ],
+)
+def test_the_default_name_is_that_of_the_function_or_class(endpoint: Any, name: str) -> None:
+    assert default_name(endpoint) == name
+
+
+@pytest.mark.row("KX4")
+async def test_a_middleware_runs_before_and_after_and_sees_the_result() -> None:
+    log: Log = []
+
+    def middleware(endpoint: Endpoint) -> Endpoint:
+        async def wrapper() -> object:
+            log.append(f"before {websocket.path}")
+            result = await endpoint()
+            log.append(f"after {result}")
+            return result
+
+        return wrapper
+
+    peer = await serve(connection_app(wrap(accepting, [middleware])))
+    assert log == ["before /", "after result"]
+    assert peer.types == ["accept", "close"]
+
+
+@pytest.mark.row("KX4")
+async def test_a_middleware_may_reject_without_calling_the_endpoint() -> None:
+    def middleware(endpoint: Endpoint) -> Endpoint:
+        async def wrapper() -> None:
+            await websocket.reject(403)
+
+        return wrapper
+
+    peer = await serve(connection_app(wrap(accepting, [middleware])))
+    assert peer.types == ["close"]
+
+
+@pytest.mark.row("C60")
+async def test_the_first_middleware_of_a_list_is_the_outermost() -> None:
+    log: Log = []
+    endpoint = wrap(accepting, [logging_middleware("a", log), logging_middleware("b", log)])
+    await serve(connection_app(endpoint))
+    assert log == ["a>", "b>", "<b", "<a"]
+
+
+async def test_a_wrapper_may_take_the_connection() -> None:
+    seen = []
+
+    def middleware(endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[None]]:
+        async def wrapper(connection: WebSocket) -> None:
+            seen.append(connection.path)
+            await endpoint()
+
+        return wrapper
+
+    await serve(connection_app(wrap(accepting, [middleware])))
+    assert seen == ["/"]
+
+
+async def plain_handler(connection: WebSocket) -> None:
+    """Say nothing."""
+    await connection.accept()
+
+
+@pytest.mark.row("KX8", "C60")
+@pytest.mark.parametrize("handler", [accepting, plain_handler, View])
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_functools_wraps_leaves_a_wrapper_its_own_parameters(
+    handler: Any, depth: int
+) -> None:
+    seen = []
+
+    def middleware(endpoint: Endpoint) -> Callable[..., Awaitable[object]]:
+        @functools.wraps(endpoint)
+        async def wrapper(socket: WebSocket) -> object:
+            seen.append(socket.path)
+            return await endpoint()
+
+        seen.append(wrapper.__name__)
+        return wrapper
+
+    endpoint = wrap(compile_endpoint(handler), [middleware] * depth)
+    peer = await serve(connection_app(endpoint), {"type": "websocket.disconnect"})
+    assert peer.types[0] == "accept"
+    assert seen == [handler.__name__] * depth + ["/"] * depth
+
+
+@pytest.mark.row("KX8")
+async def test_functools_wraps_works_on_a_wrapper_without_parameters() -> None:
+    def middleware(endpoint: Endpoint) -> Endpoint:
+        @functools.wraps(endpoint)
+        async def wrapper() -> object:
+            return await endpoint()
+
+        @functools.wraps(wrapper)
+        async def decorated(*args: Any, **kwargs: Any) -> object:
+            return await wrapper(*args, **kwargs)
+
+        return decorated
+
+    peer = await serve(connection_app(wrap(compile_endpoint(plain_handler), [middleware])))
+    assert peer.types == ["accept", "close"]
+
+
+def not_async(endpoint: Endpoint) -> Any:
+    return lambda: endpoint
+
+
+def nothing(endpoint: Endpoint) -> Any:
+    return None
+
+
+async def async_middleware(endpoint: Endpoint) -> Any:
+    return endpoint
+
+
+@pytest.mark.row("C60", "T74")
+@pytest.mark.parametrize(
+    ("middleware", "expected"),
+    [
+        ("auth", "socket middleware 'auth' cannot be called"),
+        (None, "socket middleware None cannot be called"),
+        (not_async, "not_async must return an async function"),
+        (nothing, "nothing must return an async function"),
+        (async_middleware, "async_middleware must return an async function"),
+        (functools.partial(nothing), "nothing must return an async function"),
+    ],
+)
+def test_a_bad_middleware_is_refused_with_its_name(middleware: Any, expected: str) -> None:
+    with pytest.raises(TypeError, match=expected):
+        wrap(accepting, [middleware])
+
+
+async def test_a_middleware_may_return_the_endpoint_itself() -> None:
+    peer = await serve(connection_app(wrap(accepting, [lambda endpoint: endpoint])))
+    assert peer.types == ["accept", "close"]
