@@ -70,9 +70,15 @@ class Child:
 
 @asynccontextmanager
 async def start(
-    *arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    keep: int | None = None,
 ) -> AsyncIterator[Child]:
-    """Run this Python with arguments in a directory; whatever happens it is ended."""
+    """Run this Python with arguments in a directory; whatever happens it is ended.
+
+    `keep` is a file descriptor that the child gets, too.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
@@ -81,6 +87,7 @@ async def start(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        pass_fds=() if keep is None else (keep,),
     )
     child = Child(process)
     try:

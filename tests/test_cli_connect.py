@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
@@ -297,6 +299,45 @@ async def test_ctrl_c_closes_with_1000_while_the_input_is_open(
         assert await child.interrupt() == 0
         assert "closed: 1000 Normal Closure" in child.output
         assert "Traceback" not in child.output
+
+
+async def test_ctrl_c_during_the_handshake_ends_the_command(tmp_path: Path) -> None:
+    called = asyncio.Event()
+
+    async def hesitate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hesitate, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with start("-m", "telex", "connect", url, cwd=tmp_path) as child:
+            async with asyncio.timeout(DEADLINE):
+                await called.wait()
+            assert await child.interrupt() == 1
+            assert "Traceback" not in child.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+async def test_ctrl_d_on_a_terminal_closes_at_once(address: str, tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    code = (
+        "import os, sys; os.dup2(int(sys.argv[2]), 0); "
+        "sys.argv = ['telex', 'connect', sys.argv[1]]; "
+        "from telex.__main__ import main; main()"
+    )
+    try:
+        arguments = ("-c", code, address, str(theirs))
+        async with start(*arguments, cwd=tmp_path, keep=theirs) as child:
+            await child.line("connected to")
+            os.write(ours, b"typed\n")
+            await child.line("< typed")
+            os.write(ours, b"\x04")
+            assert await child.finish() == 0
+            assert "closed: 1000 Normal Closure" in child.output
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 async def test_the_command_ends_when_the_server_does_and_nobody_types(

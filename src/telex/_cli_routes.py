@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+_ENDLESS: Final = 10_000
 
 
 class NoRoutes(Exception):
@@ -29,12 +31,14 @@ def print_routes(target: str, app: object) -> None:
     if not rows:
         console.print(f"{target} has no WebSocket routes.")
         return
-    table = Table("Path", "Name", "Endpoint", "Kind", "Middlewares", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for heading in ("Path", "Name", "Endpoint", "Kind", "Middlewares"):
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     if not console.is_terminal:
-        # Nothing is cut off in a file or a pipe.
-        console.width = max(console.width, console.measure(table).maximum)
+        # In a file or a pipe a route stays on its line, however long it is.
+        console.width = _ENDLESS
     console.print(table)
 
 

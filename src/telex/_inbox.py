@@ -51,33 +51,34 @@ class Inbox:
             WebSocketDisconnect: The peer ended the connection and every message was read.
             WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
         """
-        progress = self.progress
-        if not progress.open:
-            raise progress.refuse("receive")
-        data = None if self._busy else self._poll()
-        if data is None:
-            data = await self._next(self._poll)
-            if data is None:
-                raise await self.deliver()
-        progress.received += 1
-        return data
+        return await self._take(self._poll)
 
     async def read_message(self) -> Message:
         """Return the next event as the server gave it; a disconnect is returned, not raised.
 
         Before accept it waits for the one event that may come then, the disconnect.
+
+        Raises:
+            WebSocketDisconnect: The disconnect was delivered before.
+            WebSocketRuntimeError: A message before accept, or closed by us.
         """
-        message = await self._next(self._poll_message, before_accept=True)
-        if message is None:
-            await self.deliver()
+        if self.progress.peer_gone:
+            raise self.progress.refuse("receive")
+        try:
+            return await self._take(self._poll_message, before_accept=True)
+        except WebSocketDisconnect:
             return self._farewell()
-        self.progress.received += 1
-        return message
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether somebody is waiting for a message, and so will learn of the end."""
+        return self._busy
 
     async def deliver(self) -> WebSocketDisconnect:
         """Tell the application that the peer is gone; return the error to raise."""
         gone = self.progress.deliver(self.source.closed or ABNORMAL)
         self.wake()
+        self.progress.notify()
         await self._on_end()
         return gone
 
@@ -86,9 +87,7 @@ class Inbox:
         if self._parked is not None and not self._parked.done():
             self._parked.set_result(None)
 
-    async def _next(
-        self, poll: Callable[[], Item | None], *, before_accept: bool = False
-    ) -> Item | None:
+    async def _take(self, poll: Callable[[], Item | None], *, before_accept: bool = False) -> Item:
         progress = self.progress
         if self._busy:
             await self._take_turn()
@@ -97,15 +96,19 @@ class Inbox:
             while progress.open or (before_accept and not progress.over):
                 item = poll()
                 if item is not None:
+                    progress.received += 1
                     return item
                 if self.source.closed is not None:
-                    return None
+                    raise await self.deliver()
                 self._parked = self.source.wait()
                 await self._parked
             raise progress.refuse("receive")
         finally:
             self._parked = None
-            self._pass_turn()
+            if self._turns:
+                self._pass_turn()
+            else:
+                self._busy = False
 
     async def _take_turn(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

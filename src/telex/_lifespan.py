@@ -16,6 +16,9 @@ from telex._types import ASGIApp, Message, Receive, Scope, Send
 
 log: Final = logging.getLogger("telex")
 
+STOP_TIMEOUT: Final = 1.0
+"""Seconds the lifespan of the HTTP application may go on after its last answer."""
+
 LifespanContext = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 """Called with the application; what it yields, if anything, is added to every scope's state."""
 
@@ -52,32 +55,30 @@ async def inner_lifespan(app: ASGIApp, scope: Scope) -> AsyncIterator[None]:
         RuntimeError: Its start-up or shutdown failed; the text is what it reported.
     """
     inner = _InnerLifespan(app, {**scope})
-    await inner.startup()
     try:
-        yield
+        await inner.ask("startup")
+        try:
+            yield
+        finally:
+            await inner.ask("shutdown")
     finally:
-        await inner.shutdown()
+        await inner.stop()
 
 
 class _InnerLifespan:
+    """The other application as a task, with this side of its `receive` and `send`."""
+
     def __init__(self, app: ASGIApp, scope: Scope) -> None:
         self._app = app
         self._scope = scope
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-
-    async def startup(self) -> None:
+        self._last_answer = ""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="telex lifespan")
-        await self._ask("startup")
 
-    async def shutdown(self) -> None:
-        assert self._task is not None
-        if not self._task.done():
-            await self._ask("shutdown")
-            await asyncio.wait((self._task,))
-
-    async def _ask(self, phase: str) -> None:
+    async def ask(self, phase: str) -> None:
+        if self._task.done():
+            return
         self._events.put_nowait({"type": f"lifespan.{phase}"})
         answer = await self._answers.get()
         if answer is not None and answer["type"] == f"lifespan.{phase}.failed":
@@ -85,10 +86,24 @@ class _InnerLifespan:
                 f"the {phase} of the HTTP application failed: {answer.get('message', '')}"
             )
 
+    async def stop(self) -> None:
+        """Let the task come to its end; one that has more to do than it said is cancelled."""
+        _, running = await asyncio.wait((self._task,), timeout=STOP_TIMEOUT)
+        for task in running:
+            task.cancel()
+            await asyncio.wait((task,), timeout=STOP_TIMEOUT)
+
     async def _run(self) -> None:
         try:
-            await self._app(self._scope, self._events.get, self._answers.put)
+            await self._app(self._scope, self._events.get, self._answer)
         except Exception as exc:
-            log.debug("the HTTP application has no lifespan: %r", exc)
+            if not self._last_answer:
+                log.debug("the HTTP application has no lifespan: %r", exc)
+            elif not self._last_answer.endswith(".failed"):
+                log.exception("the lifespan of the HTTP application failed")
         finally:
             self._answers.put_nowait(None)
+
+    async def _answer(self, message: Message) -> None:
+        self._last_answer = message["type"]
+        self._answers.put_nowait(message)

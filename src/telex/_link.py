@@ -217,7 +217,14 @@ class Link:
         return await self.inbox.read_message()
 
     async def _drain(self) -> Message:
-        message = await self._receive()
+        """Return what is left after our own close: read ahead first, then the server's."""
+        source = self.inbox.source
+        message: Message | None = None
+        if isinstance(source, AsgiSource):
+            await source.stop()
+            message = source.poll_message() or source.farewell
+        if message is None:
+            message = await self._receive()
         if message.get("type") == "websocket.disconnect":
             self.progress.client = Phase.DISCONNECTED
         return message
@@ -300,7 +307,9 @@ class Link:
             WebSocketRuntimeError: A denial response was begun; finish that.
         """
         progress = self.progress
-        if progress.over or progress.told:
+        if progress.told and not progress.over:
+            await self.inbox.deliver()
+        if progress.over:
             await self._closed()
             return
         record = CloseRecord(check_code(code), clip_reason(reason), "server")

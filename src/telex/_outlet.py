@@ -59,7 +59,23 @@ class Outlet:
         """
         if self.queue is not None and self.queue.busy:
             await self.queue.flush()
-        await self._write(data)
+        progress = self._progress
+        if not progress.open:
+            raise progress.refuse("send")
+        if progress.told:
+            raise await self._inbox.deliver()
+        channel = self._channel
+        try:
+            if channel is None:
+                key = "text" if isinstance(data, str) else "bytes"
+                await self._send({"type": "websocket.send", key: data})
+            else:
+                _write_frame(channel, data)
+        except Exception as exc:
+            raise await self._translate(exc) from exc
+        progress.sent += 1
+        if channel is not None and not channel.writable:
+            await channel.drain()
 
     def write_nowait(self, data: str | bytes) -> bool:
         """Send one message without waiting; `False` when it was dropped."""
@@ -78,7 +94,7 @@ class Outlet:
             progress.sent += 1
             return True
         if queue is None:
-            queue = self.queue = OutgoingQueue(self._bounds, self._write, self._overflow)
+            queue = self.queue = OutgoingQueue(self._bounds, self.write, self._overflow)
         return queue.offer(data)
 
     async def transmit(self, message: Message) -> None:
@@ -89,12 +105,14 @@ class Outlet:
         """
         try:
             await self._send(message)
-        except OSError as exc:
-            raise await self._inbox.deliver() from exc
         except Exception as exc:
-            if self._inbox.source.closed is None:
-                raise
-            raise await self._inbox.deliver() from exc
+            raise await self._translate(exc) from exc
+
+    async def _translate(self, exc: Exception) -> Exception:
+        """Return what a failed write means: the peer is gone, or the server's own complaint."""
+        if isinstance(exc, OSError) or self._inbox.source.closed is not None:
+            return await self._inbox.deliver()
+        return exc
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until the queue is empty, at most `timeout` seconds (`None`: no limit)."""
@@ -105,26 +123,6 @@ class Outlet:
         """Throw away what waits in the queue."""
         if self.queue is not None:
             await self.queue.stop()
-
-    async def _write(self, data: str | bytes) -> None:
-        progress = self._progress
-        if not progress.open:
-            raise progress.refuse("send")
-        if progress.told:
-            raise await self._inbox.deliver()
-        channel = self._channel
-        if channel is None:
-            key = "text" if isinstance(data, str) else "bytes"
-            await self.transmit({"type": "websocket.send", key: data})
-            progress.sent += 1
-            return
-        try:
-            _write_frame(channel, data)
-        except OSError as exc:
-            raise await self._inbox.deliver() from exc
-        progress.sent += 1
-        if not channel.writable:
-            await channel.drain()
 
 
 def _write_frame(channel: FrameChannel, data: str | bytes) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final
 
 from telex._state import (
     Phase,
@@ -19,6 +21,22 @@ from telex._state import (
 )
 from telex._types import CloseRecord, Message
 from telex.exceptions import WebSocketDisconnect, WebSocketHandshakeError
+
+
+READING: Final = "reading"
+
+passing: Final[ContextVar[tuple[Progress, str] | None]] = ContextVar("telex.passing", default=None)
+"""What a link hands to callables that somebody wrapped: the type of an event, or `READING`.
+
+When they lead to another link of the same connection, that one passes the event on and leaves the
+state alone, which has been advanced already.
+"""
+
+
+def kind_of(message: Message) -> str:
+    """Return the type of an event as a plain `str`, also for members of string enums."""
+    kind = message.get("type")
+    return str.__str__(kind) if isinstance(kind, str) else repr(kind)
 
 
 class Progress:
@@ -80,29 +98,34 @@ class Progress:
 
     def came(self, message: Message) -> None:
         """Take note of an event from the server; raises when it is not legal now."""
-        self.client = advance_client(self.client, str(message.get("type")))
+        self.client = advance_client(self.client, kind_of(message))
 
     def going(self, message: Message) -> None:
         """Take note of an event about to be sent; raises when it is not legal now."""
         self.application = advance_application(self.application, message)
+        if self.application is Phase.DISCONNECTED:
+            self.open = False
+
+    def accepted(self) -> None:
+        """Take note that the accept is out: messages may flow, unless it is over meanwhile."""
         self.open = self.application is Phase.CONNECTED and not self.peer_gone
 
-    def not_sent(self) -> None:
+    def not_accepted(self) -> None:
         """Take back an accept that the server refused."""
-        self.application = Phase.CONNECTING
-        self.open = False
+        if self.application is Phase.CONNECTED:
+            self.application = Phase.CONNECTING
 
     def end(self, record: CloseRecord) -> None:
         """Write the close record, unless there is one: the first end counts."""
         if self.record is None:
             self.record = record
 
-    def deliver(self, record: CloseRecord) -> WebSocketDisconnect:
+    def deliver(self, record: CloseRecord) -> WebSocketHandshakeError:
         """Tell the application that the peer is gone; returns the error to raise."""
         self.client = Phase.DISCONNECTED
         self.open = False
         self.end(record)
-        return self.disconnect()
+        return self.refuse("go on")
 
     def notify(self, _record: CloseRecord | None = None) -> None:
         """Tell the watchers that one of the sides has ended the connection."""

@@ -4,8 +4,8 @@ Rules:
 
 1. The task is started by the first read and never before, so that code which awaits the server's
    own `receive` finds every event there.
-2. What the server handed over sits in a buffer until `poll` takes it. Nobody who waits holds a
-   message, so cancelling a waiter cannot lose one.
+2. What the server handed over sits in a buffer until it is taken. Nobody who waits holds a
+   message, so cancelling a waiter cannot lose one. The server is asked by one task at a time.
 3. The buffer is bounded. When it is full the task stops asking the server, whose own flow control
    then stops the client. A disconnect behind a full buffer is noticed when somebody reads.
 4. After the disconnect the server is never asked again: some answer with a second disconnect,
@@ -18,12 +18,16 @@ message costs 29 % (measured on uvicorn).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from telex._progress import READING, Progress, passing
 from telex._types import CloseRecord, Message, Receive
 from telex.exceptions import WebSocketRuntimeError
+
+log = logging.getLogger("telex")
 
 MAX_MESSAGES: Final = 32
 """Messages read ahead at most."""
@@ -35,15 +39,20 @@ more may arrive, however long it is."""
 STOP_TIMEOUT: Final = 1.0
 """Seconds to wait for a `receive` that does not end when it is cancelled."""
 
+ABNORMAL: Final = CloseRecord(1006, "", "client")
+"""What is known of a peer that went without saying so."""
+
 
 def close_record(message: Message) -> CloseRecord:
     """Return what a `websocket.disconnect` says; servers leave keys out or use enum members."""
     code = message.get("code")
     try:
         number = 1000 if code is None else int(code)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 1006
     reason = message.get("reason")
+    if isinstance(reason, bytes):
+        reason = reason.decode("utf-8", "replace")
     return CloseRecord(number, "" if reason is None else str(reason), "client")
 
 
@@ -53,27 +62,32 @@ def payload(message: Message) -> str | bytes:
     Some servers send both keys and set the other one to `None`, so presence says nothing.
 
     Raises:
-        WebSocketRuntimeError: Both are set, or neither, or it is another kind of event.
+        WebSocketRuntimeError: Both are set, or neither, to something else, or it is another kind of
+            event.
     """
     if message.get("type") != "websocket.receive":
         raise WebSocketRuntimeError(
             f"expected 'websocket.receive' from the server, got {message.get('type')!r}"
         )
-    text: str | None = message.get("text")
-    data: bytes | None = message.get("bytes")
-    if (text is None) == (data is None):
-        raise WebSocketRuntimeError(
-            "expected text or bytes in 'websocket.receive', got "
-            + ("neither" if text is None else "both")
-        )
-    return text if text is not None else data  # type: ignore[return-value]
+    text, data = message.get("text"), message.get("bytes")
+    if data is None and isinstance(text, str):
+        return text
+    if text is None and isinstance(data, bytes | bytearray | memoryview):
+        return data if isinstance(data, bytes) else bytes(data)
+    if text is None and data is None:
+        found = "neither"
+    elif text is not None and data is not None:
+        found = "both"
+    else:
+        found = f"{type(data if text is None else text).__name__} in their place"
+    raise WebSocketRuntimeError(f"expected text or bytes in 'websocket.receive', got {found}")
 
 
 def _size(message: Message) -> int:
     data: Any = message.get("text")
     if data is None:
         data = message.get("bytes")
-    return 0 if data is None else len(data)
+    return len(data) if isinstance(data, str | bytes | bytearray | memoryview) else 0
 
 
 class AsgiSource:
@@ -81,44 +95,48 @@ class AsgiSource:
 
     Args:
         receive: The callable to ask. It is asked by one task at a time.
-        on_close: Called once, as soon as the peer is known to be gone.
+        progress: The state of the connection, which is told as soon as the peer is gone.
+        wrapped: Whether `receive` may lead to another link of the same connection.
     """
 
     __slots__ = (
+        "_asking",
         "_buffer",
         "_bytes",
         "_closed",
         "_failure",
-        "_on_close",
+        "_others",
+        "_progress",
         "_receive",
         "_room",
         "_stopped",
         "_task",
         "_waiter",
+        "_wanted",
+        "_wrapped",
         "connect",
         "farewell",
     )
 
-    def __init__(self, receive: Receive, on_close: Callable[[CloseRecord], None]) -> None:
+    def __init__(self, receive: Receive, progress: Progress, *, wrapped: bool = False) -> None:
         self._receive = receive
-        self._on_close = on_close
+        self._progress = progress
+        self._wrapped = wrapped
         self._buffer: deque[Message] = deque()
         self._bytes = 0
         self._closed: CloseRecord | None = None
         self._failure: Exception | None = None
         self._room: asyncio.Future[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._others: list[asyncio.Future[None]] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._asking = False
+        self._wanted = False
         self._stopped = False
         self.connect: Message | None = None
-        """The `websocket.connect`, when the task has read it instead of `accept`."""
+        """The `websocket.connect`, as long as `event` has not returned it."""
         self.farewell: Message | None = None
         """The `websocket.disconnect` as it came."""
-
-    @property
-    def started(self) -> bool:
-        """Whether the task has been started."""
-        return self._task is not None
 
     @property
     def closed(self) -> CloseRecord | None:
@@ -131,8 +149,10 @@ class AsgiSource:
         return len(self._buffer)
 
     def start(self) -> None:
-        """Start the task, once."""
-        if self._task is None and not self._stopped:
+        """Start the task, once; while `event` is asking, when that has its answer."""
+        if self._asking:
+            self._wanted = True
+        elif self._task is None and not self._stopped and self._closed is None:
             self._task = asyncio.get_running_loop().create_task(self._read(), name="telex reader")
 
     def poll(self) -> str | bytes | None:
@@ -168,16 +188,56 @@ class AsgiSource:
             self._waiter = waiter
         return waiter
 
-    async def stop(self) -> None:
-        """Cancel the task and wait until it has ended. Calling it again does nothing."""
+    async def event(self) -> Message:
+        """Return the next event of any kind, the connect too, and at the end the disconnect.
+
+        Asks the server itself as long as there is no task, so that nothing is read ahead.
+
+        Raises:
+            Exception: What `receive` raised, once.
+        """
+        while True:
+            if self.connect is not None:
+                message, self.connect = self.connect, None
+                return message
+            message = self.poll_message()
+            if message is not None:
+                return message
+            if self._closed is not None:
+                return self.last_event()
+            if self._asking or (self._task is not None and not self._task.done()):
+                await self._change()
+            else:
+                await self._ask()
+
+    def last_event(self) -> Message:
+        """Return the disconnect as it came, or what stands for it."""
+        if self.farewell is not None:
+            return self.farewell
+        record = self._closed or ABNORMAL
+        return {"type": "websocket.disconnect", "code": record.code, "reason": record.reason}
+
+    def cancel(self) -> asyncio.Task[None] | None:
+        """Cancel the task for good; return it as long as it has not ended."""
         self._stopped = True
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            log.error("nobody read what the server's receive raised", exc_info=failure)
         task = self._task
         if task is None or task.done() or task is asyncio.current_task():
-            return
+            return None
         task.cancel()
-        await asyncio.wait((task,), timeout=STOP_TIMEOUT)
+        return task
+
+    async def stop(self) -> None:
+        """Cancel the task and wait until it has ended. Calling it again does nothing."""
+        task = self.cancel()
+        if task is not None:
+            await asyncio.wait((task,), timeout=STOP_TIMEOUT)
 
     async def _read(self) -> None:
+        if self._wrapped:
+            passing.set((self._progress, READING))
         try:
             while self._closed is None and not self._stopped:
                 if len(self._buffer) >= MAX_MESSAGES or self._bytes >= MAX_BYTES:
@@ -185,11 +245,35 @@ class AsgiSource:
                     await self._room
                     continue
                 self._arrived(await self._receive())
-        except OSError:
-            self._end(CloseRecord(1006, "", "client"))
+        except asyncio.CancelledError:
+            # The server gave up, or the loop is shutting down: nobody may be left waiting.
+            if not self._stopped:
+                self._end(ABNORMAL)
+            raise
         except Exception as exc:
-            self._failure = exc
-            self._end(CloseRecord(1006, "", "client"))
+            self._failed(exc)
+
+    async def _ask(self) -> None:
+        self._asking = True
+        token = passing.set((self._progress, READING)) if self._wrapped else None
+        try:
+            self._arrived(await self._receive())
+        except Exception as exc:
+            self._failed(exc)
+        finally:
+            if token is not None:
+                passing.reset(token)
+            self._asking = False
+            if self._wanted:
+                self.start()
+            self._wake()
+
+    async def _change(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._others is None:
+            self._others = []
+        self._others.append(waiter)
+        await waiter
 
     def _arrived(self, message: Message) -> None:
         kind = message.get("type")
@@ -205,14 +289,27 @@ class AsgiSource:
             self._bytes += _size(message)
         self._wake()
 
+    def _failed(self, exc: Exception) -> None:
+        if isinstance(exc, StopIteration | StopAsyncIteration):
+            # Where it is raised again it would end a loop as if all were well.
+            wrapped = RuntimeError(f"receive raised {exc!r}")
+            wrapped.__cause__ = exc
+            exc = wrapped
+        if not isinstance(exc, OSError):
+            self._failure = exc
+        self._end(ABNORMAL)
+
     def _end(self, record: CloseRecord) -> None:
         self._closed = record
         self._wake()
-        self._on_close(record)
+        self._progress.notify()
 
     def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        if self._others:
+            others, self._others = self._others, None
+            for other in others:
+                if not other.done():
+                    other.set_result(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -13,11 +13,10 @@ from telex._outbox import Outbox
 from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
-from telex.lifecycle import Endpoint
+from telex.datastructures import State
 from telex.middleware.errors import ErrorMiddleware
-from telex.routing import Mount, Router, Routes, SocketRoute
+from telex.routing import Mount, Router, Routes, SocketMiddleware, SocketRoute
 
-SocketMiddleware = Callable[[Endpoint], Endpoint]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
@@ -53,7 +52,7 @@ class App:
         http: ASGIApp | None = None,
         middleware: Sequence[Middleware] = (),
         socket_middlewares: Sequence[SocketMiddleware] = (),
-        exception_handlers: Mapping[type[BaseException], ExceptionHandler] | None = None,
+        exception_handlers: Mapping[type[Exception], ExceptionHandler] | None = None,
         lifespan: LifespanContext | None = None,
         disconnect_grace: float | None = 5.0,
         outbox: Outbox | None = None,
@@ -61,7 +60,7 @@ class App:
     ) -> None:
         if disconnect_grace is not None and disconnect_grace < 0:
             raise ValueError(f"disconnect_grace must be seconds or None, not {disconnect_grace!r}")
-        self.debug = debug
+        self.state = State({})
         self._handlers: dict[type[BaseException], ExceptionHandler] = {}
         for exc_class, handler in (exception_handlers or {}).items():
             self.add_exception_handler(exc_class, handler)
@@ -73,6 +72,7 @@ class App:
         )
         self._http = http
         self._lifespan = lifespan
+        self._lifespan_state: MutableMapping[str, Any] | None = None
         self._router = Router(routes, socket_middlewares=socket_middlewares, http=http)
         self._stack = self._build(middleware)
 
@@ -87,7 +87,18 @@ class App:
         scope["app"] = self
         if scope["type"] == "websocket":
             scope[SETTINGS_KEY] = self._settings
+        self._share_state(scope)
         await self._stack(scope, receive, send)
+
+    def _share_state(self, scope: Scope) -> None:
+        """See to it that every scope has its own copy of what the lifespan left (ASGI "Lifespan")."""
+        if scope["type"] == "lifespan":
+            self._lifespan_state = scope.setdefault("state", {})
+            return
+        # Servers give each scope a copy; others know no state, or give the original to all.
+        shared = self._lifespan_state
+        if shared is not None and scope.get("state", shared) is shared:
+            scope["state"] = dict(shared)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -104,7 +115,7 @@ class App:
                 return
             async with self._lifespan(self) as state:
                 if state:
-                    scope.setdefault("state", {}).update(state)
+                    scope["state"].update(state)
                 yield
 
         async with own():
@@ -113,6 +124,11 @@ class App:
                 return
             async with inner_lifespan(self._http, scope):
                 yield
+
+    @property
+    def debug(self) -> bool:
+        """Whether clients are shown what exceptions say."""
+        return self._settings.debug
 
     @property
     def router(self) -> Router:
@@ -151,7 +167,7 @@ class App:
         """
         self._router.mount(prefix, app, name=name)
 
-    def exception_handler(self, exc_class: type[BaseException]) -> Callable[[Handler], Handler]:
+    def exception_handler(self, exc_class: type[Exception]) -> Callable[[Handler], Handler]:
         """Register a function `handler(ws, exc)` for an exception class and its subclasses.
 
         Returns:
@@ -164,16 +180,14 @@ class App:
 
         return register
 
-    def add_exception_handler(
-        self, exc_class: type[BaseException], handler: ExceptionHandler
-    ) -> None:
+    def add_exception_handler(self, exc_class: type[Exception], handler: ExceptionHandler) -> None:
         """Register a handler as `exception_handler` does, without the decorator.
 
         Raises:
-            TypeError: No exception class, or not callable.
+            TypeError: No class derived from `Exception`, or not callable.
         """
-        if not (isinstance(exc_class, type) and issubclass(exc_class, BaseException)):
-            raise TypeError(f"expected an exception class, got {exc_class!r}")
+        if not (isinstance(exc_class, type) and issubclass(exc_class, Exception)):
+            raise TypeError(f"expected a class derived from Exception, got {exc_class!r}")
         if not callable(handler):
             raise TypeError(f"an exception handler must be callable, got {handler!r}")
         self._handlers[exc_class] = handler

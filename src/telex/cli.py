@@ -148,28 +148,17 @@ def connect(
     2 for a wrong command line.
     """
     try:
-        from telex._cli_connect import (
-            Call,
-            UsageError,
-            parse_header,
-            session,
-            stdin_lines,
-            websocket_url,
-        )
+        from telex import _cli_connect as client
         from telex._cli_show import Screen
     except MissingDependency as error:
         _fail(error, code=1)
+    if wait is None and sys.stdin is not None and sys.stdin.isatty():
+        wait = 0.0
     try:
-        call = Call(
-            websocket_url(url),
-            [parse_header(text) for text in header or ()],
-            subprotocol or (),
-            origin,
-            insecure,
-            0.0 if wait is None and sys.stdin is not None and sys.stdin.isatty() else wait,
-        )
-        code = asyncio.run(session(call, Screen(raw=raw), stdin_lines()))
-    except UsageError as error:
+        address, headers = client.websocket_url(url), [*map(client.parse_header, header or ())]
+        call = client.Call(address, headers, subprotocol or (), origin, insecure, wait)
+        code = asyncio.run(client.session(call, Screen(raw=raw), client.stdin_lines()))
+    except client.UsageError as error:
         _fail(error)
     except KeyboardInterrupt:
         code = 1

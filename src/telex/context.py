@@ -69,6 +69,9 @@ class _Proxy:
     def __iter__(self) -> Iterator[str]:
         return iter(_get("was iterated over"))
 
+    # Not in reverse, like every mapping that says nothing else; `reversed` would count indices.
+    __reversed__ = None
+
     def __len__(self) -> int:
         return len(_get("was asked for its length"))
 
@@ -98,7 +101,7 @@ class _Proxy:
         return object.__hash__(self) if found is None else hash(found)
 
     def __dir__(self) -> list[str]:
-        return dir(WebSocket)
+        return dir(current.get(WebSocket))
 
     def __repr__(self) -> str:
         found = current.get(None)

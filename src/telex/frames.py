@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, Literal, TypeVar
 
 from telex._link import Link
@@ -22,34 +22,35 @@ Item = TypeVar("Item")
 class MessageIterator(AsyncIterator[Item], Generic[Item]):
     """Iterates over the messages of a connection until it ends.
 
-    It holds nothing: after `break`, another loop goes on with the next message, and two tasks may
-    iterate at once. It ends when the peer's disconnect arrives (the code is then in
-    `ws.close_code`) and when the server closes; iterating again after the disconnect raises
-    `WebSocketDisconnect`.
+    It holds no message: after `break`, another loop goes on with the next one, and two tasks may
+    iterate at once. It ends quietly once, when the peer has left (the code is then in
+    `ws.close_code`), whoever noticed that; used again, or begun after that, it raises
+    `WebSocketDisconnect`. When the server has closed it always ends quietly.
     """
 
-    __slots__ = ("_link", "_receive")
+    __slots__ = ("_convert", "_ended", "_inbox")
 
-    def __init__(self, link: Link, receive: Callable[[], Awaitable[Item]]) -> None:
-        self._link = link
-        self._receive = receive
+    def __init__(self, link: Link, convert: Callable[[str | bytes], Item]) -> None:
+        self._inbox = link.inbox
+        self._convert = convert
+        self._ended = link.progress.peer_gone
 
     def __aiter__(self) -> MessageIterator[Item]:
         return self
 
     async def __anext__(self) -> Item:
-        progress = self._link.progress
-        ended_before = progress.peer_gone
         try:
-            return await self._receive()
+            data = await self._inbox.read()
         except WebSocketDisconnect:
-            if ended_before:
+            if self._ended:
                 raise
+            self._ended = True
             raise StopAsyncIteration from None
         except WebSocketRuntimeError:
-            if progress.application is Phase.DISCONNECTED:
+            if self._inbox.progress.application is Phase.DISCONNECTED:
                 raise StopAsyncIteration from None
             raise
+        return self._convert(data)
 
 
 class Frames:
@@ -71,25 +72,22 @@ class Frames:
             WebSocketDisconnect: The peer ended the connection; all messages before were read.
             WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
         """
-        data = await self._link.inbox.read()
-        if not isinstance(data, str):
-            raise WebSocketFrameError(f"expected a text message, got {len(data)} bytes of binary")
-        return data
+        return _as_text(await self._link.inbox.read())
 
     async def receive_bytes(self) -> bytes:
-        """Return the next message, which must be binary. See `receive_text` for the rest.
+        """Return the next message, which must be binary.
+
+        Waits, is cancelled and shared between tasks like `receive_text`.
+
+        Returns:
+            The data, `b""` for an empty message.
 
         Raises:
             WebSocketFrameError: It is text. It is consumed, the connection stays open.
             WebSocketDisconnect: The peer ended the connection; all messages before were read.
             WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
         """
-        data = await self._link.inbox.read()
-        if isinstance(data, str):
-            raise WebSocketFrameError(
-                f"expected a binary message, got {len(data)} characters of text"
-            )
-        return bytes(data)
+        return _as_bytes(await self._link.inbox.read())
 
     async def receive_json(self, mode: Mode = "text") -> Any:
         """Return the next message, decoded from JSON (RFC 8259).
@@ -99,6 +97,9 @@ class Frames:
         Args:
             mode: `"text"` wants the JSON in a text message, `"binary"` in a binary one.
 
+        Returns:
+            The value: `dict`, `list`, `str`, `int`, `float`, `bool` or `None`.
+
         Raises:
             WebSocketModeError: Another mode; nothing was read.
             json.JSONDecodeError: No valid JSON, also NaN, Infinity, bad UTF-8, too deep or too
@@ -107,16 +108,17 @@ class Frames:
             WebSocketDisconnect: The peer ended the connection; all messages before were read.
             WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
         """
-        _check_mode(mode)
-        if mode == "text":
-            return decode_json(await self.receive_text())
-        return decode_json(await self.receive_bytes())
+        decode = _decoder(mode)
+        return decode(await self._link.inbox.read())
 
     async def send_text(self, data: str) -> None:
         """Send one text message.
 
         Waits while the server says that its buffer is full. Several tasks may send; messages go
         out in the order of the calls. When it is cancelled the message may have been sent.
+
+        Args:
+            data: The text, `""` for an empty message.
 
         Raises:
             TypeError: Not a `str`; nothing was sent.
@@ -127,10 +129,12 @@ class Frames:
         await self._link.outlet.write(_checked_text(data))
 
     async def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
-        """Send one binary message. Waits, is cancelled and orders like `send_text`.
+        """Send one binary message.
+
+        Waits, is cancelled and orders like `send_text`.
 
         Args:
-            data: A `bytearray` or `memoryview` is copied first.
+            data: The payload; a `bytearray` or `memoryview` is copied first.
 
         Raises:
             TypeError: Not bytes-like; nothing was sent.
@@ -165,6 +169,9 @@ class Frames:
         What the server does not take at once waits in the bounded outbox of the connection, so
         that one client which does not read stalls nobody. Call it on the connection's event loop.
 
+        Args:
+            data: The message; a `bytearray` or `memoryview` is copied first.
+
         Returns:
             `False` when the message was dropped: the outbox is full (its policy decides, see
             `Outbox`), or the connection is over.
@@ -178,29 +185,75 @@ class Frames:
         return self._link.outlet.write_nowait(checked)
 
     def iter_text(self) -> MessageIterator[str]:
-        """Iterate over text messages until the connection ends.
+        """Iterate over text messages until the connection ends, see `MessageIterator`.
 
-        Raises, out of the loop, what `receive_text` raises, except that the first disconnect and
-        a close by the server end the loop instead.
+        Calling it waits for nothing and raises nothing; each turn of the loop waits and is
+        cancelled like `receive_text`.
+
+        Raises:
+            WebSocketFrameError: Out of the loop: the message is binary. It is consumed.
+            WebSocketDisconnect: Out of the loop: the peer had left before the loop was begun.
+            WebSocketRuntimeError: Out of the loop: not accepted yet.
         """
-        return MessageIterator(self._link, self.receive_text)
+        return MessageIterator(self._link, _as_text)
 
     def iter_bytes(self) -> MessageIterator[bytes]:
-        """Iterate over binary messages until the connection ends; see `iter_text`."""
-        return MessageIterator(self._link, self.receive_bytes)
+        """Iterate over binary messages until the connection ends; otherwise like `iter_text`.
+
+        Raises:
+            WebSocketFrameError: Out of the loop: the message is text. It is consumed.
+            WebSocketDisconnect: Out of the loop: the peer had left before the loop was begun.
+            WebSocketRuntimeError: Out of the loop: not accepted yet.
+        """
+        return MessageIterator(self._link, _as_bytes)
 
     def iter_json(self, mode: Mode = "text") -> MessageIterator[Any]:
-        """Iterate over messages decoded from JSON until the connection ends; see `iter_text`.
+        """Iterate over messages decoded from JSON until the connection ends, like `iter_text`.
+
+        Args:
+            mode: Which messages hold the JSON, as for `receive_json`.
 
         Raises:
             WebSocketModeError: Neither `"text"` nor `"binary"`; at the call, before the loop.
+            json.JSONDecodeError: Out of the loop: no valid JSON. It is consumed.
+            WebSocketFrameError: Out of the loop: a message of the other kind. It is consumed.
+            WebSocketDisconnect: Out of the loop: the peer had left before the loop was begun.
+            WebSocketRuntimeError: Out of the loop: not accepted yet.
         """
-        _check_mode(mode)
-        return MessageIterator(self._link, lambda: self.receive_json(mode))
+        return MessageIterator(self._link, _decoder(mode))
 
     def __aiter__(self) -> MessageIterator[str | bytes]:
-        """Iterate over messages as they come, `str` or `bytes`; see `iter_text`."""
-        return MessageIterator(self._link, self._link.inbox.read)
+        """Iterate over messages as they come, `str` or `bytes`; otherwise like `iter_text`."""
+        return MessageIterator(self._link, _as_it_is)
+
+
+def _as_it_is(data: str | bytes) -> str | bytes:
+    return data if isinstance(data, str) else bytes(data)
+
+
+def _as_text(data: str | bytes) -> str:
+    if not isinstance(data, str):
+        raise WebSocketFrameError(f"expected a text message, got {len(data)} bytes of binary")
+    return data
+
+
+def _as_bytes(data: str | bytes) -> bytes:
+    if isinstance(data, str):
+        raise WebSocketFrameError(f"expected a binary message, got {len(data)} characters of text")
+    return bytes(data)
+
+
+def _json_from_text(data: str | bytes) -> Any:
+    return decode_json(_as_text(data))
+
+
+def _json_from_bytes(data: str | bytes) -> Any:
+    return decode_json(_as_bytes(data))
+
+
+def _decoder(mode: object) -> Callable[[str | bytes], Any]:
+    _check_mode(mode)
+    return _json_from_text if mode == "text" else _json_from_bytes
 
 
 def _check_mode(mode: object) -> None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, Final, get_type_hints
 
 from telex.connection import Connection
@@ -36,10 +37,9 @@ def function_endpoint(fn: Callable[..., Any]) -> Endpoint:
     """
     _check_async(fn)
     parameters = _required(fn)
-    if tuple(parameters) == _TRIPLE:
+    if _is_triple(parameters):
         return _with_triple(fn)
-    hints = _hints(fn)
-    faces = {name: _face(name, hints.get(name)) for name in parameters}
+    faces = {name: _face(name, _hint(fn, each)) for name, each in parameters.items()}
     unknown = [name for name, face in faces.items() if face is None]
     if unknown or len(faces) > 1:
         raise TypeError(
@@ -85,15 +85,25 @@ def _required(fn: Callable[..., object]) -> dict[str, inspect.Parameter]:
     }
 
 
-def _hints(fn: Any) -> dict[str, Any]:
+def _is_triple(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return tuple(parameters) == _TRIPLE and all(
+        each.kind is not each.KEYWORD_ONLY for each in parameters.values()
+    )
+
+
+def _hint(fn: Any, parameter: inspect.Parameter) -> Any:
+    """Return what a parameter is annotated with, `None` when that cannot be told."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    target = fn if inspect.isroutine(fn) else fn.__call__
+    function = inspect.unwrap(fn if inspect.isroutine(fn) else fn.__call__)
+    if parameter.annotation is parameter.empty:
+        return None
+    # One at a time: a name that exists for the type checker only spoils its own parameter alone.
+    holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:
-        return get_type_hints(target)
-    except NameError:
-        # A name that exists for the type checker only; parameter names still tell.
-        return {}
+        return get_type_hints(holder, getattr(function, "__globals__", {}))[parameter.name]
+    except Exception:
+        return None
 
 
 def _face(name: str, hint: Any) -> type[WebSocket] | None:

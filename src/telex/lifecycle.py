@@ -16,6 +16,7 @@ exactly once, and one line is logged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -23,14 +24,14 @@ from typing import Final
 
 from telex._cleanup import CLEANUP_TIMEOUT, shielded
 from telex._end import conclude, peer_name
-from telex._link import LINK_KEY, Link
+from telex._link import LINK_KEY
 from telex._settings import Settings, settings_of
 from telex._state import Phase
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._watch import DisconnectWatch
 from telex.close_codes import CloseCode
 from telex.context import current
-from telex.middleware.errors import answer
+from telex.middleware.errors import answer, deny_or_close
 from telex.websockets import WebSocket, link_of
 
 log: Final = logging.getLogger("telex")
@@ -52,7 +53,7 @@ def connection_app(endpoint: Endpoint) -> ASGIApp:
         token = current.set(ws)
         link.supervised = True
         try:
-            await _run(endpoint, ws, link)
+            await _run(endpoint, ws)
         finally:
             current.reset(token)
             if owner:
@@ -66,71 +67,99 @@ def on_end(hook: Callable[[int], Awaitable[None]]) -> None:
     link_of(current.get()).end_hook = hook
 
 
-async def _run(endpoint: Endpoint, ws: WebSocket, link: Link) -> None:
+async def _run(endpoint: Endpoint, ws: WebSocket) -> None:
     settings = settings_of(ws.scope)
-    watch = DisconnectWatch(link, settings.disconnect_grace, f"the handler of {ws.path}")
-    failure: Exception | None = None
+    watch = DisconnectWatch(link_of(ws), settings.disconnect_grace, f"the handler of {ws.path!r}")
+    requests = _cancel_requests()
     watch.arm()
     try:
-        result = await endpoint()
-        _check_result(result, ws)
-    except asyncio.CancelledError:
-        watch.disarm()
-        if not watch.settle():
-            await _cancelled(link)
+        try:
+            _check_result(await endpoint(), ws)
+        finally:
+            watch.disarm()
+            client_left = watch.fired > 0
+            watch.settle()
+    except asyncio.CancelledError as exc:
+        if _cancel_requests() > requests:
+            await _cancelled(ws)
             raise
+        # Nobody else asked this task to stop: without the watch, what it awaited was cancelled.
+        await _ended(ws, None if client_left else exc, settings)
     except Exception as exc:
-        failure = exc
-    finally:
-        watch.disarm()
-    watch.settle()
-    await _ended(ws, link, failure, settings)
+        await _ended(ws, exc, settings)
+    except BaseException as exc:
+        # SystemExit and its like: the client is told, the rest is not ours.
+        if not isinstance(exc, GeneratorExit):
+            await _ended(ws, exc, settings)
+        raise
+    else:
+        await _ended(ws, None, settings)
 
 
-async def _ended(ws: WebSocket, link: Link, failure: Exception | None, settings: Settings) -> None:
-    progress = link.progress
+def _cancel_requests() -> int:
+    """Return how often the current task was asked to stop without taking it back."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+async def _ended(ws: WebSocket, failure: BaseException | None, settings: Settings) -> None:
+    """The handler has come to its end: see to it that the connection does too."""
+    progress = link_of(ws).progress
     try:
+        await _deliver_known_end(ws)
         if failure is not None:
             await answer(ws, failure, settings)
-        elif link.inbox.source.closed is not None and not progress.over:
-            await link.inbox.deliver()
-        elif progress.application is Phase.CONNECTING and not progress.over:
-            log.warning("the handler of %s returned without accepting or rejecting", ws.path)
-            await ws.reject(403)
-        elif progress.application is not Phase.DENYING:
-            await ws.close()
+            return
+        if progress.application is Phase.CONNECTING and not progress.over:
+            log.warning("the handler of %r returned without accepting or rejecting", ws.path)
+        await deny_or_close(ws, CloseCode.NORMAL, status=403)
     except Exception:
-        log.exception("the end of %s for %s could not be sent", ws.path, peer_name(ws.scope))
+        log.exception("the end of %r for %s could not be sent", ws.path, peer_name(ws.scope))
     finally:
-        await _call_end_hook(link)
+        await _call_end_hook(ws)
 
 
-async def _cancelled(link: Link) -> None:
+async def _cancelled(ws: WebSocket) -> None:
     """The server stops: say so where it can still be said, then let go."""
+    code = _end_code(ws)
 
     async def goodbye() -> None:
-        if link.inbox.source.closed is None:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_TIMEOUT):
-                await link.close(CloseCode.SERVICE_RESTART)
+                await _deliver_known_end(ws)
+                await deny_or_close(ws, CloseCode.SERVICE_RESTART, status=503)
 
-    await shielded(goodbye(), GOODBYE_TIMEOUT + CLEANUP_TIMEOUT, "closing with 1012")
-    await shielded(_call_end_hook(link, int(CloseCode.ABNORMAL)), CLEANUP_TIMEOUT, "on_disconnect")
+    try:
+        await shielded(goodbye(), GOODBYE_TIMEOUT + CLEANUP_TIMEOUT, "closing with 1012")
+    finally:
+        await shielded(_call_end_hook(ws, code), CLEANUP_TIMEOUT, "on_disconnect")
 
 
-async def _call_end_hook(link: Link, code: int | None = None) -> None:
+async def _deliver_known_end(ws: WebSocket) -> None:
+    """When the client is known to have left, though the handler has not read so far: say so."""
+    link = link_of(ws)
+    if link.inbox.source.closed is not None and not link.progress.over:
+        await link.inbox.deliver()
+
+
+def _end_code(ws: WebSocket) -> int:
+    link = link_of(ws)
+    record = link.progress.record or link.inbox.source.closed
+    return int(CloseCode.ABNORMAL) if record is None else record.code
+
+
+async def _call_end_hook(ws: WebSocket, code: int | None = None) -> None:
+    link = link_of(ws)
     hook, link.end_hook = link.end_hook, None
     if hook is None:
         return
-    record = link.progress.record
-    if code is None:
-        code = int(CloseCode.ABNORMAL) if record is None else record.code
     try:
-        await hook(code)
+        await hook(_end_code(ws) if code is None else code)
     except Exception:
-        log.exception("error after the connection ended with %d", code)
+        log.exception("error after the end of %r for %s", ws.path, peer_name(ws.scope))
 
 
 def _check_result(result: object, ws: WebSocket) -> None:
     if inspect.iscoroutine(result):
         result.close()
-        log.warning("the handler of %s returned a coroutine that nobody awaits", ws.path)
+        log.warning("the handler of %r returned a coroutine that nobody awaits", ws.path)

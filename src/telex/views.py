@@ -7,6 +7,7 @@ import json
 import logging
 from typing import Any, ClassVar, Final, Literal, get_args
 
+from telex._end import peer_name
 from telex.close_codes import CloseCode, may_send
 from telex.codecs import decode_json
 from telex.context import current
@@ -115,7 +116,7 @@ async def _receive_all(view: SocketView) -> None:
         try:
             data = _decode(message, encoding)
         except (WebSocketFrameError, json.JSONDecodeError) as exc:
-            log.info("%s sent a message that is not %s: %s", ws.client, encoding, exc)
+            log.info("%s sent a message that is not %s: %s", peer_name(ws.scope), encoding, exc)
             await ws.close(CloseCode.UNSUPPORTED_DATA, f"expected {encoding}")
             return
         await view.on_receive(data)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from starlette.exceptions import WebSocketException as StarletteWebSocketException
 from starlette.responses import Response
 
 from telex._link import Link
+from telex._settings import settings_of
 from telex._state import Phase, WebSocketState, public_state, refusal
 from telex._types import (
     DENIAL_EXTENSION,
@@ -20,11 +22,18 @@ from telex._types import (
     Scope,
     Send,
 )
-from telex.close_codes import CloseCode, check_code, clip_reason
+from telex.close_codes import CloseCode, check_code, clip_reason, may_send
 from telex.connection import Connection
 from telex.datastructures import encode_headers
-from telex.exceptions import HeadersInput, WebSocketDisconnect, WebSocketException
+from telex.exceptions import (
+    HeadersInput,
+    Reject,
+    WebSocketDisconnect,
+    WebSocketException,
+    WebSocketExpectError,
+)
 from telex.frames import Frames
+from telex.tasks import ConnectionTasks
 
 
 class WebSocket(Frames, Connection):
@@ -52,9 +61,14 @@ class WebSocket(Frames, Connection):
         super().__init__(scope)
         self._link = Link.of(scope, receive, send)
 
+    def __eq__(self, other: object) -> bool:
+        # A stand-in such as `telex.websocket` decides itself, on whichever side it is written.
+        return self is other or (NotImplemented if isinstance(other, WebSocket) else False)
+
+    __hash__ = Connection.__hash__
+
     def __repr__(self) -> str:
-        state = self.connection_state.name.lower()
-        return f"<{type(self).__name__} {self.path!r} {state}>"
+        return f"<{type(self).__name__} {self.path!r} {self.connection_state.name.lower()}>"
 
     # State
 
@@ -122,8 +136,8 @@ class WebSocket(Frames, Connection):
             headers: Further headers for the response, a mapping or pairs.
 
         Raises:
-            ValueError: A subprotocol the client did not offer, or a header that cannot be sent;
-                nothing was sent.
+            ValueError: A subprotocol not offered or a header that cannot be sent; nothing was sent.
+            TypeError: Headers that are not made of `str` and `bytes`; nothing was sent.
             WebSocketDisconnect: The client has given up.
             WebSocketRuntimeError: Accepted, rejected or closed before.
         """
@@ -179,12 +193,12 @@ class WebSocket(Frames, Connection):
 
         Raises:
             ValueError: A status, code or header that cannot be sent; nothing was sent.
+            TypeError: Headers that are not made of `str` and `bytes`; nothing was sent.
             WebSocketRuntimeError: Accepted, rejected or closed before.
         """
         if not isinstance(status, int) or not 300 <= status <= 599:
             raise ValueError(f"a denial needs an HTTP status from 300 to 599, not {status!r}")
         extra = encode_headers(headers)
-        self._check_can_deny("reject")
         if visible is not None:
             check_code(visible)
             with contextlib.suppress(WebSocketDisconnect):
@@ -192,10 +206,9 @@ class WebSocket(Frames, Connection):
                 await self.close(visible, body if isinstance(body, str) else None)
             return
         media_type = "text/plain" if isinstance(body, str) and body else None
-        response = Response(body, status_code=status, media_type=media_type)
-        response.raw_headers = [
-            pair for pair in response.raw_headers if pair[0] not in dict(extra)
-        ] + extra
+        response = Response(body, status_code=int(status), media_type=media_type)
+        kept = [pair for pair in response.raw_headers if pair[0] not in dict(extra)]
+        response.raw_headers = kept + extra
         await self.send_denial_response(response)
 
     async def send_denial_response(self, response: Response) -> None:
@@ -207,22 +220,19 @@ class WebSocket(Frames, Connection):
         Raises:
             WebSocketRuntimeError: Accepted, rejected or closed before.
         """
-        self._check_can_deny("send a denial response")
         link = self._link
+        if link.progress.application is not Phase.CONNECTING:
+            raise refusal(link.progress.application, "reject")
         if link.progress.over:
             return
         if DENIAL_EXTENSION not in (self.scope.get("extensions") or {}):
-            server_error = response.status_code >= 500
-            await link.close(
-                CloseCode.INTERNAL_ERROR if server_error else CloseCode.POLICY_VIOLATION
-            )
+            failed = response.status_code >= 500
+            await link.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.POLICY_VIOLATION)
             return
 
         async def send(message: Message) -> None:
-            kind = str(message["type"])
-            if not kind.startswith("websocket."):
-                kind = f"websocket.{kind}"
-            await link.send({**message, "type": kind})
+            kind = str(message["type"]).removeprefix("websocket.")
+            await link.send({**message, "type": f"websocket.{kind}"})
 
         async def receive() -> Message:
             await link.wait_over()
@@ -230,11 +240,6 @@ class WebSocket(Frames, Connection):
 
         with contextlib.suppress(WebSocketDisconnect):
             await response(self.scope, receive, send)
-
-    def _check_can_deny(self, action: str) -> None:
-        phase = self._link.progress.application
-        if phase is not Phase.CONNECTING:
-            raise refusal(phase, action)
 
     async def __aenter__(self) -> Self:
         """Accept the connection and return it; see `accept` for what is raised."""
@@ -249,21 +254,21 @@ class WebSocket(Frames, Connection):
     ) -> None:
         """Close with 1000, after an exception with 1011; the exception goes on.
 
-        `WebSocketException` closes with its own code. After the peer left nothing is sent. A
-        cancellation is left to whoever runs the handler, who knows why.
+        `WebSocketException` closes with its own code, `Reject` and `WebSocketExpectError` with
+        1008. After the peer left nothing is sent. In an application, a cancellation and an
+        exception that has a handler are left to whoever runs this one and knows what to say.
         """
         if exc is None:
             await self.close()
-            return
-        if isinstance(exc, WebSocketDisconnect):
-            return
-        if isinstance(exc, asyncio.CancelledError) and self._link.supervised:
-            return
-        code, reason = int(CloseCode.INTERNAL_ERROR), ""
-        if isinstance(exc, WebSocketException):
-            code, reason = exc.code, exc.reason
-        with contextlib.suppress(Exception):
-            await self.close(code, reason)
+        elif not self._is_answered_later(exc):
+            with contextlib.suppress(Exception):
+                await self.close(*_ending(exc))
+
+    def _is_answered_later(self, exc: BaseException) -> bool:
+        if isinstance(exc, asyncio.CancelledError):
+            return self._link.supervised
+        handled = settings_of(self.scope).exception_handlers.keys() & type(exc).__mro__
+        return self._link.supervised and bool(handled)
 
     def add_cleanup(self, fn: CleanupCallback) -> None:
         """Register a function to run once when the connection ends, in whatever way.
@@ -304,6 +309,18 @@ class WebSocket(Frames, Connection):
         """
         await self._link.abort()
 
+    def tasks(self) -> ConnectionTasks:
+        """Run several things at once: `async with ws.tasks() as tasks: tasks.start(coro)`.
+
+        Whatever ends first, the body, a task that fails, or the connection, cancels the rest and
+        waits for their `finally` blocks. Messages are read inside as usual.
+
+        Raises (when the block is left):
+            WebSocketDisconnect: The peer left while the body was not reading, or in a task.
+            ExceptionGroup: A task or the body failed with something else.
+        """
+        return ConnectionTasks(self._link)
+
     # Raw ASGI
 
     @property
@@ -340,6 +357,19 @@ class WebSocket(Frames, Connection):
             WebSocketRuntimeError: Not legal now; nothing was sent.
         """
         await self._link.send(message)
+
+
+def _ending(exc: BaseException) -> tuple[int, str]:
+    """Return the code and reason that tell the client of an exception and give nothing away."""
+    match exc:
+        case WebSocketDisconnect():
+            # Of another connection: after the end of this one a close does nothing.
+            return CloseCode.NORMAL, ""
+        case Reject() | WebSocketExpectError():
+            return CloseCode.POLICY_VIOLATION, ""
+        case WebSocketException() | StarletteWebSocketException() if may_send(exc.code):
+            return exc.code, exc.reason
+    return CloseCode.INTERNAL_ERROR, ""
 
 
 def link_of(ws: WebSocket) -> Link:

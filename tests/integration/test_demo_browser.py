@@ -148,8 +148,13 @@ class Tab:
         await expect(self.page.locator("#members li")).to_have_count(len(names))
 
     async def overhang(self) -> int:
-        """Pixels by which the page is wider than its window."""
-        width: int = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        """Pixels by which the page, or a part of it that scrolls, is wider than its place."""
+        width: int = await self.page.evaluate(
+            """() => {
+              const parts = [...document.querySelectorAll("html, .log, .lists")];
+              return Math.max(...parts.map((part) => part.scrollWidth - part.clientWidth));
+            }"""
+        )
         return width
 
     def is_clean(self, *, was_cut_off: bool = False) -> None:

@@ -3,12 +3,16 @@
 | what was raised | before accept | after accept |
 |---|---|---|
 | a class with a handler | what the handler does, else 500 | the same, else 1011 |
-| `WebSocketDisconnect` | 403 unless the client is gone | a normal end |
+| `WebSocketDisconnect`, Starlette's too | 403 unless the client is gone | a normal end |
 | `WebSocketException(code, reason)` | 403 | that code and reason |
 | `Reject(status, body, headers)` | that response | 1008 |
 | Starlette's `HTTPException` | its status and detail | 1008, its detail |
 | `WebSocketExpectError` | 403 | 1008 |
 | anything else | 500 | 1011 |
+
+A group that holds one exception, disconnects aside, counts as that exception. What a handler
+raises is answered in place of what it was given. A handler for `Exception` is for errors: it does
+not get the exceptions that are meant as an ending, which a handler for their own class does.
 
 What an exception says never reaches the client, unless the application is in debug mode.
 """
@@ -28,9 +32,11 @@ from telex._end import conclude, peer_name
 from telex._link import LINK_KEY, Link
 from telex._settings import ExceptionHandler, Settings, settings_of
 from telex._state import Phase
-from telex._types import ASGIApp, Receive, Scope, Send
+from telex._types import ASGIApp, CloseRecord, Receive, Scope, Send
 from telex.close_codes import CloseCode, may_send
+from telex.codecs import encode_json
 from telex.exceptions import (
+    HeadersInput,
     Reject,
     WebSocketDisconnect,
     WebSocketException,
@@ -39,6 +45,15 @@ from telex.exceptions import (
 from telex.websockets import WebSocket, link_of
 
 log: Final = logging.getLogger("telex")
+
+_ENDINGS: Final = (
+    WebSocketDisconnect,
+    WebSocketException,
+    StarletteWebSocketException,
+    Reject,
+    HTTPException,
+)
+"""Raised to end a connection, not because something went wrong."""
 
 
 async def answer(ws: WebSocket, exc: BaseException, settings: Settings) -> None:
@@ -49,10 +64,20 @@ async def answer(ws: WebSocket, exc: BaseException, settings: Settings) -> None:
     Raises:
         Exception: The server refused the ending itself.
     """
+    exc = _essence(ws, exc)
     handler = find_handler(exc, settings)
     if handler is not None:
-        await _handled(ws, exc, handler, settings)
-    elif not await _expected(ws, exc):
+        try:
+            await _handled(ws, exc, handler)
+            return
+        except Exception as second:
+            exc = _essence(ws, second)
+    try:
+        expected = await _expected(ws, exc)
+    except (AttributeError, TypeError, ValueError) as second:
+        # It cannot be answered with what it says: a status of 99, a reason that is no text.
+        exc, expected = second, False
+    if not expected:
         await _unexpected(ws, exc, settings)
 
 
@@ -60,86 +85,120 @@ def find_handler(exc: BaseException, settings: Settings) -> ExceptionHandler | N
     """Return the handler registered for the nearest class of an exception."""
     handlers = settings.exception_handlers
     for cls in type(exc).__mro__:
+        if cls is Exception and isinstance(exc, _ENDINGS):
+            return None
         if cls in handlers:
             return handlers[cls]
     return None
 
 
-async def _handled(
-    ws: WebSocket, exc: BaseException, handler: ExceptionHandler, settings: Settings
+async def deny_or_close(
+    ws: WebSocket,
+    code: int,
+    reason: str = "",
+    *,
+    status: int | None = None,
+    body: str | bytes = b"",
+    headers: HeadersInput | None = None,
 ) -> None:
-    try:
-        result = handler(ws, exc)
-        if inspect.isawaitable(result):
-            result = await result
-        if isinstance(result, Response) and link_of(ws).progress.application is Phase.CONNECTING:
-            await ws.send_denial_response(result)
-    except Exception as second:
-        second.__context__ = exc
-        await _unexpected(ws, second, settings)
-        return
-    await _end(ws, CloseCode.INTERNAL_ERROR, "", status=500)
+    """End a connection wherever it stands; does nothing when it is over.
+
+    Args:
+        ws: The connection.
+        code: The close code after accept.
+        reason: The close reason.
+        status: The HTTP status before accept; `None` for a plain close, which is a 403.
+        body: The body of that response.
+        headers: Its further headers.
+    """
+    phase = link_of(ws).progress.application
+    if phase is Phase.CONNECTING and status is not None:
+        await ws.reject(status, body=body, headers=headers)
+    elif phase is not Phase.DENYING:
+        await ws.close(code, reason)
+
+
+def _essence(ws: WebSocket, exc: BaseException) -> BaseException:
+    """Return what is to be answered: what a group of one holds, Starlette's disconnect as ours."""
+    # Loaded already where it matters: by the application that raises it.
+    from starlette.websockets import WebSocketDisconnect as StarletteDisconnect
+
+    while isinstance(exc, BaseExceptionGroup):
+        # A reader and a writer task in one group both learn that the peer left.
+        gone, rest = exc.split((WebSocketDisconnect, StarletteDisconnect))
+        if rest is not None and len(rest.exceptions) > 1:
+            return exc
+        exc = (rest or gone or exc).exceptions[0]
+    if not isinstance(exc, StarletteDisconnect):
+        return exc
+    progress = link_of(ws).progress
+    if progress.application is Phase.CONNECTING:
+        # It went through a mounted application, of which we saw nothing.
+        return progress.deliver(CloseRecord(exc.code, exc.reason or "", "client"))
+    return WebSocketDisconnect(exc.code, exc.reason)
+
+
+async def _handled(ws: WebSocket, exc: BaseException, handler: ExceptionHandler) -> None:
+    result = handler(ws, exc)
+    if inspect.isawaitable(result):
+        result = await result
+    if isinstance(result, Response) and link_of(ws).progress.application is Phase.CONNECTING:
+        await ws.send_denial_response(result)
+    await deny_or_close(ws, CloseCode.INTERNAL_ERROR, status=500)
 
 
 async def _expected(ws: WebSocket, exc: BaseException) -> bool:
     """Answer the exceptions that are meant as an ending; say whether it was one."""
-    if isinstance(exc, BaseExceptionGroup):
-        # A reader and a writer task in one group both learn that the peer left.
-        _, rest = exc.split(WebSocketDisconnect)
-        if rest is not None:
-            return False
-        exc = WebSocketDisconnect()
     if isinstance(exc, WebSocketDisconnect):
-        log.debug("handler of %s ended by %s", ws.path, exc)
-        await _end(ws, CloseCode.NORMAL, "", status=403)
+        if not link_of(ws).progress.over:
+            log.warning("the handler of %r ended by another connection's end: %s", ws.path, exc)
+        await deny_or_close(ws, CloseCode.NORMAL, status=403)
     elif isinstance(exc, WebSocketException | StarletteWebSocketException):
         if not may_send(exc.code):
             return False
-        await ws.close(exc.code, exc.reason)
+        await deny_or_close(ws, exc.code, exc.reason)
     elif isinstance(exc, Reject):
-        await _rejected(ws, exc)
+        policy = CloseCode.POLICY_VIOLATION
+        await deny_or_close(ws, policy, status=exc.status, body=exc.body, headers=exc.headers)
     elif isinstance(exc, HTTPException):
-        await _rejected(ws, Reject(exc.status_code, exc.detail, exc.headers), reason=exc.detail)
+        await _http_error(ws, exc)
     elif isinstance(exc, WebSocketExpectError):
-        log.info("%s: %s", ws.path, exc)
-        await _end(ws, CloseCode.POLICY_VIOLATION, "", status=403)
+        log.info("%r: %s", ws.path, exc)
+        await deny_or_close(ws, CloseCode.POLICY_VIOLATION, status=403)
     else:
         return False
     return True
 
 
-async def _rejected(ws: WebSocket, reject: Reject, reason: str = "") -> None:
-    if link_of(ws).progress.application is Phase.CONNECTING:
-        await ws.reject(reject.status, body=reject.body, headers=reject.headers)
+async def _http_error(ws: WebSocket, exc: HTTPException) -> None:
+    detail: object = exc.detail
+    headers = dict(exc.headers or {})
+    if isinstance(detail, str):
+        reason, body = detail, detail
     else:
-        await ws.close(CloseCode.POLICY_VIOLATION, reason)
+        # FastAPI allows anything, and answers it in this form.
+        reason, body = "", encode_json({"detail": detail})
+        headers.setdefault("content-type", "application/json")
+    policy = CloseCode.POLICY_VIOLATION
+    await deny_or_close(ws, policy, reason, status=exc.status_code, body=body, headers=headers)
 
 
 async def _unexpected(ws: WebSocket, exc: BaseException, settings: Settings) -> None:
-    log.error("error in the handler of %s for %s", ws.path, peer_name(ws.scope), exc_info=exc)
+    log.error("error in the handler of %r for %s", ws.path, peer_name(ws.scope), exc_info=exc)
+    reason, body = "", "Internal Server Error"
     if settings.debug:
-        text = "".join(traceback.format_exception(exc))
-        await _end(ws, CloseCode.INTERNAL_ERROR, repr(exc), status=500, body=text)
-    else:
-        await _end(ws, CloseCode.INTERNAL_ERROR, "", status=500, body="Internal Server Error")
-
-
-async def _end(
-    ws: WebSocket, code: int, reason: str, *, status: int, body: str | bytes = b""
-) -> None:
-    """Deny before accept, close after it, do nothing when the connection is over."""
-    link = link_of(ws)
-    if link.progress.application is Phase.CONNECTING:
-        await ws.reject(status, body=body)
-    elif link.progress.application is Phase.CONNECTED:
-        await ws.close(code, reason)
+        # Not `repr`, which may fail; and what surrogates are in the text cannot be sent.
+        lines = traceback.format_exception(exc)
+        reason = lines[-1].strip()
+        body = "".join(lines).encode("utf-8", "backslashreplace").decode()
+    await deny_or_close(ws, CloseCode.INTERNAL_ERROR, reason, status=500, body=body)
 
 
 class ErrorMiddleware:
     """Answers exceptions that come out of other middleware; the outermost layer of an `App`.
 
-    It wraps neither `receive` nor `send`. When the inside is a foreign application whose state
-    cannot be known and the server refuses the answer, the exception goes on to the server.
+    It wraps neither `receive` nor `send`, so it cannot know whether a mounted application of
+    another framework has accepted: when the server refuses a denial, it closes with 1011.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -158,7 +217,9 @@ class ErrorMiddleware:
             try:
                 await answer(WebSocket(scope, receive, send), exc, settings_of(scope))
             except Exception:
-                raise exc from None
+                code = int(CloseCode.INTERNAL_ERROR)
+                await send({"type": "websocket.close", "code": code, "reason": ""})
+                link.progress.record = CloseRecord(code, "", "server")
         finally:
             if owner:
                 await conclude(scope, link)

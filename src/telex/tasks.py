@@ -1,0 +1,164 @@
+"""Several things at once in one connection: tasks that never outlive it.
+
+Rules:
+
+1. Whatever ends first ends the rest: the body returns, a task fails, the peer leaves, we close.
+   The remaining tasks are cancelled, once, and their `finally` blocks awaited before the block is
+   left. (`asyncio.TaskGroup` would cancel again a task that is cleaning up already.)
+2. A body that is waiting for a message learns of the end from its reader, like everywhere else.
+   A body that is waiting for something else is cancelled, and `WebSocketDisconnect` is raised in
+   its place.
+3. The peer leaving is one event, however many tasks found it: `WebSocketDisconnect` comes out
+   bare. A task that still wanted to send when we had closed has not failed. Other errors come out
+   in an `ExceptionGroup`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from telex._link import Link
+from telex._source import AsgiSource
+from telex._state import Phase
+from telex.exceptions import WebSocketDisconnect, WebSocketHandshakeError
+
+Result = TypeVar("Result")
+
+
+class ConnectionTasks:
+    """What `async with ws.tasks() as tasks:` gives."""
+
+    __slots__ = ("_children", "_errors", "_interrupted", "_left", "_link", "_parent", "_stoppable")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._children: set[asyncio.Task[Any]] = set()
+        self._stoppable: set[asyncio.Task[Any]] = set()
+        self._errors: list[BaseException] = []
+        self._parent: asyncio.Task[Any] | None = None
+        self._interrupted = False
+        self._left = False
+
+    def start(
+        self, coro: Coroutine[Any, Any, Result], *, name: str | None = None
+    ) -> asyncio.Task[Result]:
+        """Run a coroutine beside the body. Does not wait.
+
+        Args:
+            coro: The coroutine; it is cancelled when the connection or the body ends.
+            name: The name of the task, `None` for one of asyncio's.
+
+        Returns:
+            The task, to wait for its result or to cancel it.
+
+        Raises:
+            RuntimeError: The block was not entered, or is being left.
+        """
+        if self._left or self._parent is None:
+            coro.close()
+            raise RuntimeError("tasks can be started inside `async with ws.tasks()` only")
+        task = asyncio.get_running_loop().create_task(coro, name=name)
+        self._children.add(task)
+        task.add_done_callback(self._done)
+        if self._link.progress.over:
+            task.cancel()
+        else:
+            self._stoppable.add(task)
+        return task
+
+    async def __aenter__(self) -> Self:
+        """Begin to watch the connection."""
+        self._parent = asyncio.current_task()
+        source = self._link.inbox.source
+        if isinstance(source, AsgiSource):
+            source.start()
+        self._link.progress.watchers.append(self._changed)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Cancel what still runs and wait for it; say how it ended."""
+        self._left = True
+        self._link.progress.watchers.remove(self._changed)
+        self._stop(told=self._parent)
+        cancelled = await self._wait_for_children()
+        interrupted = self._take_back_interruption() and isinstance(exc, asyncio.CancelledError)
+        if isinstance(exc, Exception):
+            self._errors.append(exc)
+        disconnected = self._raise_errors()
+        if cancelled is not None:
+            raise cancelled
+        if interrupted:
+            if self._link.progress.application is Phase.DISCONNECTED:
+                return True
+            raise await self._link.inbox.deliver() from None
+        if disconnected and not isinstance(exc, WebSocketDisconnect | asyncio.CancelledError):
+            raise self._link.progress.disconnect()
+        return None
+
+    def _changed(self) -> None:
+        link = self._link
+        source = link.inbox.source
+        if link.progress.over:
+            # Whoever found the end knows of it; the others have to be told.
+            self._stop(told=asyncio.current_task())
+        elif source.closed is not None and not link.inbox.has_reader and not _pending(source):
+            self._stop(told=None)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._children.discard(task)
+        self._stoppable.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self._errors.append(error)
+            self._stop(told=None)
+
+    def _stop(self, told: asyncio.Task[Any] | None) -> None:
+        for task in tuple(self._stoppable):
+            if task is not told:
+                self._stoppable.discard(task)
+                task.cancel()
+        if told is not self._parent and not self._left and not self._interrupted:
+            assert self._parent is not None
+            self._interrupted = True
+            self._parent.cancel("the connection, or a task of it, has ended")
+
+    async def _wait_for_children(self) -> asyncio.CancelledError | None:
+        cancelled = None
+        while self._children:
+            try:
+                await asyncio.wait(self._children)
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+        return cancelled
+
+    def _take_back_interruption(self) -> bool:
+        """Undo our own cancellation; say whether nobody else cancelled the body too."""
+        if not self._interrupted or self._parent is None:
+            return False
+        return self._parent.uncancel() == 0
+
+    def _raise_errors(self) -> bool:
+        """Raise what went wrong; say whether the only thing was that the peer left."""
+        if not self._errors:
+            return False
+        closed_by_us = self._link.progress.application is Phase.DISCONNECTED
+        expected = WebSocketHandshakeError if closed_by_us else WebSocketDisconnect
+        group = BaseExceptionGroup("errors in the tasks of a connection", self._errors)
+        quiet, errors = group.split(expected)
+        if errors is not None:
+            raise errors from None
+        return quiet is not None and not closed_by_us
+
+
+def _pending(source: object) -> bool:
+    return isinstance(source, AsgiSource) and source.pending > 0

@@ -1,0 +1,85 @@
+"""The sections of the documentation that are made from the code. `python tests/generated.py`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+
+from pages import ROOT
+from telex import exceptions
+from telex._state import APPLICATION, CLIENT, Phase
+from telex.close_codes import all_close_codes
+from telex.routing import _convertors
+
+
+def _diagram(transitions: Mapping[tuple[Phase, str], Phase]) -> str:
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> CONNECTING"]
+    for (before, kind), after in transitions.items():
+        name = kind.removeprefix("websocket.")
+        if (before, name) == (Phase.DENYING, "http.response.body"):
+            # The one thing the table cannot say, see the head of `_state.py`.
+            lines.append(f"    {before.name} --> {after.name}: {name}, more to come")
+            lines.append(f"    {before.name} --> DISCONNECTED: {name}, the last")
+        else:
+            lines.append(f"    {before.name} --> {after.name}: {name}")
+    return "\n".join([*lines, "    DISCONNECTED --> [*]", "```"])
+
+
+def application() -> str:
+    """The state diagram of the application's side."""
+    return _diagram(APPLICATION)
+
+
+def client() -> str:
+    """The state diagram of the client's side."""
+    return _diagram(CLIENT)
+
+
+def tree() -> str:
+    """The tree of errors, as drawn at the head of `exceptions.py`."""
+    drawn = re.search(r"\n\n(    .*?)\n\n", exceptions.__doc__ or "", re.DOTALL)
+    assert drawn
+    return f"```text\n{inspect.cleandoc(drawn[1])}\n```"
+
+
+def codes() -> str:
+    """Every close code that has a meaning of its own."""
+    again = {True: "yes", False: "no", None: "ask the application"}
+    rows = [
+        f"| {info.code} | {info.name} | {info.meaning} | {info.sender} | {again[info.reconnect]} |"
+        for info in all_close_codes()
+    ]
+    head = "| Code | Name | Meaning | Who sends it | Connect again? |\n|---|---|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+def convertors() -> str:
+    """The types of path parameters, from the head of `_convertors.py`."""
+    found = re.search(r"^\| type .*?\n\n|^\| type .*\Z", _convertors.__doc__ or "", re.M | re.S)
+    assert found
+    return found[0].strip().replace("| type | text | value |", "| Type | Text | Value |")
+
+
+SECTIONS: dict[str, dict[str, Callable[[], str]]] = {
+    "docs/lifecycle.md": {"application": application, "client": client},
+    "docs/errors.md": {"tree": tree, "codes": codes},
+    "docs/routing.md": {"convertors": convertors},
+}
+"""By file and by the name in `<!-- generated: name -->`."""
+
+
+def write() -> None:
+    """Bring every section up to date."""
+    for file, sections in SECTIONS.items():
+        path = ROOT / file
+        text = path.read_text()
+        for name, make in sections.items():
+            begin, end = f"<!-- generated: {name} -->\n", "<!-- end -->"
+            before, _, rest = text.partition(begin)
+            text = before + begin + "\n" + make() + "\n\n" + end + rest.partition(end)[2]
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    write()

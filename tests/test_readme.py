@@ -1,0 +1,390 @@
+"""Everything the README shows is run, and every line of its table of endings is acted out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import sys
+import types
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import telex
+from websockets.asyncio.client import connect
+
+import pages
+from peer import D, Peer, T, make_scope, serve
+from served import EXAMPLES, served
+from telex._types import Message
+
+README = pages.ROOT / "README.md"
+TEXT = README.read_text()
+FILES = pages.files(TEXT)
+DEADLINE = 30.0
+
+Handler = Callable[[telex.WebSocket], Awaitable[None]]
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """A function that runs one of the README's files, and those it imports, in this process."""
+
+    def run(name: str) -> Any:
+        for other in ("main", "mounted"):
+            if other != name and f"from {other} import" in FILES[f"{name}.py"]:
+                run(other)
+        made = types.ModuleType(name)
+        exec(compile(FILES[f"{name}.py"], f"README.md:{name}.py", "exec"), made.__dict__)  # noqa: S102
+        monkeypatch.setitem(sys.modules, name, made)
+        return made
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the README's files and nothing else."""
+    for name, code in FILES.items():
+        (tmp_path / name).write_text(code)
+    return tmp_path
+
+
+def test_every_python_block_names_its_file() -> None:
+    assert list(FILES) == ["main.py", "test_main.py", "mounted.py", "around.py", "bare.py"]
+    assert len([b for b in pages.blocks(TEXT) if b.language == "python"]) == len(FILES)
+
+
+def test_the_server_has_ten_lines() -> None:
+    assert len(FILES["main.py"].strip().splitlines()) - 1 == 10
+
+
+async def test_the_server_answers_in_process(module: Callable[[str], Any]) -> None:
+    peer = await serve(module("main").app, T("hello"), D(), scope=make_scope("/echo"))
+    assert peer.data == ["you said hello"]
+
+
+# Starlette's client prefers httpx2, which the README installs.
+@pytest.mark.filterwarnings("ignore:Using .httpx. with .starlette.testclient.")
+def test_the_test_passes(module: Callable[[str], Any]) -> None:
+    module("test_main").test_echo()
+
+
+@pytest.mark.parametrize("prefix", ["/live", ""])
+async def test_the_mounted_application_and_the_one_around_it_answer(
+    prefix: str, module: Callable[[str], Any]
+) -> None:
+    app = module("around").app if prefix == "" else module("mounted").api
+    path = "/live/echo" if prefix else "/shout"
+    peer = await serve(app, T("hello"), D(), scope=make_scope(path))
+    assert peer.data == ["you said hello" if prefix else "HELLO"]
+
+
+async def test_the_bare_class_answers(module: Callable[[str], Any]) -> None:
+    peer = await serve(module("bare").app, T("abc"), D())
+    assert peer.data == ["cba"]
+    assert peer.types == ["accept", "send"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("target", "path", "answer"),
+    [
+        ("main:app", "/echo", "you said hi"),
+        ("mounted:api", "/live/echo", "you said hi"),
+        ("around:app", "/shout", "HI"),
+        ("around:app", "/live/echo", None),
+        ("bare:app", "/", "ih"),
+    ],
+)
+async def test_every_server_runs_in_a_folder_of_its_own(
+    target: str, path: str, answer: str | None, folder: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE), served(target, folder) as host:
+        if answer is None:
+            # Telex is outside here and takes the WebSockets; HTTP goes through.
+            async with httpx.AsyncClient(base_url=f"http://{host}", trust_env=False) as http:
+                assert (await http.get("/docs")).status_code == 200
+            return
+        async with connect(f"ws://{host}{path}", proxy=None) as ws:
+            await ws.send("hi")
+            assert await ws.recv() == answer
+
+
+def test_every_example_it_names_exists_and_the_short_ones_are_short() -> None:
+    assert pages.broken_links(README) == []
+    for path in EXAMPLES.glob("*.py"):
+        assert path.name in TEXT
+        assert len(path.read_text().splitlines()) < 40
+
+
+def test_every_command_is_one_of_the_command_line() -> None:
+    from telex.cli import commands
+
+    known = {command.callback.__name__ for command in commands.registered_commands if command.callback}
+    assert set(re.findall(r"\btelex (run|routes|connect|[a-z]+) (?:\w+:|ws:)", TEXT)) == known
+
+
+# The table of endings: each line has a scene, which is played against a scripted client.
+
+
+class Scene:
+    """One connection, from its script to what was sent and logged."""
+
+    def __init__(self, handler: Handler, *script: Message, path: str = "/", **options: Any) -> None:
+        self.app = telex.App(**options)
+        self.peer = Peer(*script)
+        self.scope = make_scope(path, denial=True)
+        self.cleanups = 0
+        self.seen: list[object] = []
+
+        async def observed(ws: telex.WebSocket) -> None:
+            ws.add_cleanup(self._clean)
+            try:
+                await handler(ws)
+                self.seen.append("returned")
+            except BaseException as exc:
+                self.seen.append(type(exc))
+                raise
+
+        self.app.websocket("/", name=None)(observed)
+
+    def _clean(self) -> None:
+        self.cleanups += 1
+
+    async def play(self) -> None:
+        await self.peer.run(self.app, self.scope)
+
+    @property
+    def status(self) -> int:
+        starts = [m for m in self.peer.sent if m["type"] == "websocket.http.response.start"]
+        return int(starts[0]["status"])
+
+
+def leaves() -> Message:
+    return D(1001)
+
+
+async def _returns(ws: telex.WebSocket) -> None:
+    await ws.accept()
+
+
+async def _returns_at_once(ws: telex.WebSocket) -> None:
+    pass
+
+
+async def _fails_before(ws: telex.WebSocket) -> None:
+    raise LookupError("the secret")
+
+
+async def _fails_after(ws: telex.WebSocket) -> None:
+    await ws.accept()
+    raise LookupError("the secret")
+
+
+async def _closes_by_exception(ws: telex.WebSocket) -> None:
+    await ws.accept()
+    raise telex.WebSocketException(4001, "moved")
+
+
+async def _rejects(ws: telex.WebSocket) -> None:
+    raise telex.Reject(401)
+
+
+async def _iterates(ws: telex.WebSocket) -> None:
+    await ws.accept()
+    async for _ in ws:
+        pass
+
+
+async def _receives(ws: telex.WebSocket) -> None:
+    await ws.accept()
+    await ws.receive_text()
+
+
+async def _sends(ws: telex.WebSocket) -> None:
+    await ws.accept()
+    while True:
+        await ws.send_text("tick")
+
+
+async def _waits(ws: telex.WebSocket) -> None:
+    await ws.accept()
+    await asyncio.Event().wait()
+
+
+async def returns() -> Scene:
+    scene = Scene(_returns)
+    await scene.play()
+    assert scene.peer.closes == [(1000, "")]
+    return scene
+
+
+async def returns_without_accepting() -> Scene:
+    scene = Scene(_returns_at_once)
+    await scene.play()
+    assert scene.status == 403
+    return scene
+
+
+async def raises_before() -> Scene:
+    scene = Scene(_fails_before)
+    await scene.play()
+    assert scene.status == 500
+    assert "secret" not in str(scene.peer.sent)
+    return scene
+
+
+async def raises_after() -> Scene:
+    scene = Scene(_fails_after)
+    await scene.play()
+    assert scene.peer.closes == [(1011, "")]
+    return scene
+
+
+async def raises_a_close() -> Scene:
+    scene = Scene(_closes_by_exception)
+    await scene.play()
+    assert scene.peer.closes == [(4001, "moved")]
+    return scene
+
+
+async def raises_reject() -> Scene:
+    scene = Scene(_rejects)
+    await scene.play()
+    assert scene.status == 401
+    return scene
+
+
+async def unknown_path() -> None:
+    scene = Scene(_returns, path="/nowhere")
+    await scene.play()
+    assert scene.status == 404
+
+
+async def leaves_while_reading() -> Scene:
+    looping = Scene(_iterates, leaves())
+    await looping.play()
+    assert (looping.seen, looping.peer.closes) == (["returned"], [])
+    scene = Scene(_receives, leaves())
+    await scene.play()
+    assert (scene.seen, scene.peer.closes) == ([telex.WebSocketDisconnect], [])
+    return scene
+
+
+async def leaves_while_sending() -> Scene:
+    scene = Scene(_sends)
+    send = scene.peer.send
+
+    async def breaking(message: Message) -> None:
+        if scene.peer.data:
+            raise OSError
+        await send(message)
+
+    scene.peer.send = breaking  # type: ignore[method-assign]
+    await scene.play()
+    assert scene.seen == [telex.WebSocketDisconnect]
+    return scene
+
+
+async def leaves_while_busy() -> Scene:
+    scene = Scene(_waits, leaves(), disconnect_grace=0.01)
+    await scene.play()
+    assert (scene.seen, scene.peer.closes) == ([asyncio.CancelledError], [])
+    return scene
+
+
+async def server_stops() -> Scene:
+    scene = Scene(_waits)
+    task = asyncio.create_task(scene.play())
+    async with asyncio.timeout(DEADLINE):
+        while not scene.peer.sent:
+            await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert scene.peer.closes == [(1012, "")]
+    return scene
+
+
+async def does_not_read() -> None:
+    took: list[bool] = []
+
+    async def flood(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        took.extend(ws.send_nowait("x") for _ in range(5))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await ws.send_text("waits")
+        await ws.abort()
+
+    stuck = asyncio.Event()
+    scene = Scene(flood, outbox=telex.Outbox(max_messages=3))
+    send = scene.peer.send
+
+    async def stalling(message: Message) -> None:
+        if message["type"] == "websocket.send":
+            await stuck.wait()
+        await send(message)
+
+    scene.peer.send = stalling  # type: ignore[method-assign]
+    await scene.play()
+    assert took == [True, True, True, False, False]
+
+
+async def read_is_cancelled() -> None:
+    got: list[str] = []
+
+    async def impatient(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await ws.receive_text()
+        scene.peer.feed(T("a"), T("b"), leaves())
+        got.extend([text async for text in ws.iter_text()])
+
+    scene = Scene(impatient)
+    await scene.play()
+    assert got == ["a", "b"]
+
+
+SCENES: dict[str, Callable[[], Awaitable[Scene | None]]] = {
+    "the handler returns": returns,
+    "the handler returns without accepting": returns_without_accepting,
+    "the handler raises before accepting": raises_before,
+    "the handler raises after accepting": raises_after,
+    'the handler raises `WebSocketException(4001, "…")`': raises_a_close,
+    "the handler raises `Reject(401)` before accepting": raises_reject,
+    "no route has that path": unknown_path,
+    "the client leaves while the handler waits for a message": leaves_while_reading,
+    "the client leaves while the handler sends": leaves_while_sending,
+    "the client leaves while the handler does something else": leaves_while_busy,
+    "the server stops and cancels the handler": server_stops,
+    "a client does not read": does_not_read,
+    "a read is cancelled, by `asyncio.timeout` for example": read_is_cancelled,
+}
+WARNED = {"the handler returns without accepting": "WARNING"}
+FAILED = {"the handler raises before accepting", "the handler raises after accepting"}
+
+
+def test_every_line_of_the_table_has_a_scene() -> None:
+    *lines, last = pages.table(TEXT, "When")
+    assert [when for when, _ in lines] == list(SCENES)
+    assert last[0] == "anything of this"
+
+
+@pytest.mark.parametrize("when", SCENES)
+async def test_it_ends_as_the_table_says(when: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "telex.connection")
+    scene = await SCENES[when]()
+    if scene is not None:
+        assert scene.cleanups == 1
+        assert len([r for r in caplog.records if r.name == "telex.connection"]) >= 1
+    serious = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    if when in FAILED:
+        assert [bool(record.exc_info) for record in serious] == [True]
+    else:
+        assert [record.levelname for record in serious] == [*filter(None, [WARNED.get(when)])]

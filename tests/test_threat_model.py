@@ -1,0 +1,382 @@
+"""Attacks from THREAT_MODEL.md, end to end, and a check that every test it names exists."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import logging
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import pages
+import telex
+from opened import soon, turns
+from peer import B, D, Peer, T, make_scope, serve
+from telex._types import Message
+
+MODEL = pages.ROOT / "THREAT_MODEL.md"
+TEXT = MODEL.read_text(encoding="utf-8")
+FORGED = "\nERROR a forged line"
+
+Handler = Callable[[telex.WebSocket], Awaitable[None]]
+
+
+# The document
+
+
+def rows() -> list[list[str]]:
+    """Every row of every table of attacks."""
+    attacks = TEXT.partition("## Not yet")[0]
+    return [
+        row
+        for section in attacks.split("\n### ")[1:]
+        for row in pages.table(section, "Entry")
+    ]
+
+
+def test_every_attack_has_a_defence_and_a_test() -> None:
+    assert rows()
+    for _, attack, defence, tests in rows():
+        assert attack
+        assert defence
+        assert re.findall(r"`[\w/]+\.py::test_\w+`", tests), attack
+
+
+def test_every_test_it_names_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", TEXT)
+    missing = []
+    for file, name in named:
+        path = pages.ROOT / "tests" / file
+        tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])
+        functions = ast.FunctionDef | ast.AsyncFunctionDef
+        if not any(isinstance(node, functions) and node.name == name for node in ast.walk(tree)):
+            missing.append(f"{file}::{name}")
+    assert missing == []
+
+
+def test_its_links_lead_somewhere() -> None:
+    assert pages.broken_links(MODEL) == []
+
+
+# Odd requests
+
+
+async def test_a_subprotocol_that_was_not_offered_is_never_echoed() -> None:
+    async def echo_token(ws: telex.WebSocket) -> None:
+        with pytest.raises(ValueError, match="not offered"):
+            await ws.accept(subprotocol=ws.query_params["protocol"])
+
+    app = telex.App()
+    app.websocket("/")(echo_token)
+    peer = await serve(
+        app, scope=make_scope(query_string=b"protocol=admin", subprotocols=["chat"])
+    )
+    assert peer.types == ["close"]
+
+
+@pytest.mark.parametrize("name", ["a\r\nset-cookie: id=1", "a\nb", "a\x00b"])
+async def test_a_client_cannot_split_the_response_it_is_given(name: str) -> None:
+    async def copy_header(ws: telex.WebSocket) -> None:
+        await ws.accept(headers={"x-room": ws.path_params["room"]})
+
+    app = telex.App()
+    app.websocket("/{room}")(copy_header)
+    peer = await serve(app, scope=make_scope(f"/{name}", denial=True))
+    assert "set-cookie" not in str(peer.sent)
+    assert peer.sent[0]["status"] == 500
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/{value:int}", "9" * 5000),
+        ("/{value:float}", "9" * 5000),
+        ("/{value:date}", "2023-02-29"),
+        ("/{value:datetime}", "2023-02-28T25:00"),
+        ("/{value:uuid}", "0" * 31),
+        ("/{value:int}", "٣"),
+        ("/{value:int}", "1\n"),
+    ],
+)
+async def test_a_path_that_breaks_its_conversion_is_not_found(path: str, text: str) -> None:
+    async def handler(ws: telex.WebSocket) -> None:
+        await ws.accept()
+
+    app = telex.App()
+    app.websocket(path)(handler)
+    peer = await serve(app, scope=make_scope(f"/{text}", denial=True))
+    assert peer.sent[0]["status"] == 404
+
+
+# Odd messages
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    ["[" * 100_000, '{"a":' * 100_000, "9" * 1_000_000, "NaN", "1e999", '"\ufeff"' * 2, "", "\0"],
+)
+async def test_a_json_bomb_is_malformed_json_and_the_connection_goes_on(bomb: str) -> None:
+    async def handler(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        with pytest.raises(json.JSONDecodeError):
+            await ws.receive_json()
+        await ws.send_json(await ws.receive_json())
+
+    app = telex.App()
+    app.websocket("/")(handler)
+    peer = await serve(app, T(bomb), T("[1]"))
+    assert peer.data == ["[1]"]
+
+
+@pytest.mark.parametrize(
+    ("method", "message"), [("receive_text", B(b"")), ("receive_bytes", T("")), ("receive_json", B(b"1"))]
+)
+async def test_the_other_kind_of_message_is_a_frame_error(method: str, message: Message) -> None:
+    async def handler(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        with pytest.raises(telex.WebSocketFrameError):
+            await getattr(ws, method)()
+        await ws.send_text("still here")
+
+    app = telex.App()
+    app.websocket("/")(handler)
+    assert (await serve(app, message)).data == ["still here"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("text", B(b"x")), ("bytes", T("x")), ("json", T("{")), ("json", T("[" * 100_000))],
+)
+async def test_a_view_closes_when_a_message_is_not_of_its_encoding(
+    encoding: str, message: Message
+) -> None:
+    received = []
+
+    async def on_receive(self: Any, data: Any) -> None:
+        received.append(data)
+
+    app = telex.App()
+    app.websocket("/")(
+        type("View", (telex.SocketView,), {"encoding": encoding, "on_receive": on_receive})
+    )
+    peer = await serve(app, message)
+    assert [code for code, _ in peer.closes] == [1003]
+    assert received == []
+
+
+@pytest.mark.parametrize("code", [None, 0, 999, 1005, 65535, "1001", "x", b"\xff"])
+@pytest.mark.parametrize("reason", [None, "", "x" * 500, "\ud800"])
+async def test_an_odd_close_frame_is_data(code: Any, reason: str | None) -> None:
+    seen: list[telex.WebSocketDisconnect] = []
+
+    async def handler(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        try:
+            await ws.receive_text()
+        except telex.WebSocketDisconnect as gone:
+            seen.append(gone)
+
+    app = telex.App()
+    app.websocket("/")(handler)
+    await serve(app, {"type": "websocket.disconnect", "code": code, "reason": reason})
+    assert type(seen[0].code) is int
+    assert seen[0].reason == (reason or "")
+
+
+# Memory and time
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 32), (100_000, 3), (10_000_000, 1)])
+async def test_a_flood_is_not_read_further_than_the_buffer(size: int, most: int) -> None:
+    async def busy(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        await ws.is_disconnected()
+        await turns(200)
+
+    app = telex.App()
+    app.websocket("/")(busy)
+    peer = Peer(*[T("x" * size)] * 100)
+    await peer.run(app)
+    # The connect is one of the events that were read.
+    assert peer.reads == most + 1
+
+
+async def test_the_outbox_of_a_client_that_does_not_read_is_bounded() -> None:
+    outbox = telex.Outbox(max_messages=10, max_bytes=1000)
+    taken: list[bool] = []
+    buffered: list[int] = []
+
+    async def flood(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        await asyncio.sleep(0)
+        for _ in range(1000):
+            taken.append(ws.send_nowait("x" * 300))
+            buffered.append(ws.buffered)
+        await ws.abort()
+
+    app = telex.App(outbox=outbox)
+    app.websocket("/")(flood)
+    await _run_stalled(app)
+    assert taken.count(True) == 3
+    assert max(buffered) <= 1000
+
+
+async def test_a_client_that_does_not_read_can_be_dropped_and_delays_nobody() -> None:
+    outbox = telex.Outbox(max_messages=2, policy="close")
+    others: list[telex.WebSocket] = []
+
+    async def subscribe(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        others.append(ws)
+        await ws.wait_closed()
+
+    app = telex.App(outbox=outbox)
+    app.websocket("/")(subscribe)
+    good, stuck, release = Peer(), Peer(), asyncio.Event()
+    tasks = [
+        asyncio.create_task(app(make_scope(), good.receive, good.send)),
+        asyncio.create_task(app(make_scope(), stuck.receive, _stalling(stuck, release))),
+    ]
+    await turns()
+    for number in range(5):
+        for ws in others:
+            ws.send_nowait(str(number))
+        await turns()
+    assert good.data == ["0", "1", "2", "3", "4"]
+    release.set()
+    await soon(tasks[1])
+    assert [code for code, _ in stuck.closes] == [4008]
+    await others[0].close()
+    await soon(tasks[0])
+
+
+@pytest.mark.parametrize("ending", ["returns", "raises", "leaves", "swallows", "stopped", "refuses"])
+async def test_cleanups_run_once_however_a_connection_ends(ending: str) -> None:
+    cleaned: list[str] = []
+
+    async def handler(ws: telex.WebSocket) -> None:
+        ws.add_cleanup(lambda: cleaned.append(ending))
+        if ending == "refuses":
+            raise telex.Reject(401)
+        await ws.accept()
+        if ending == "raises":
+            raise LookupError
+        if ending == "leaves":
+            await ws.receive_text()
+        if ending == "stopped":
+            await asyncio.Event().wait()
+        if ending == "swallows":
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    app = telex.App(disconnect_grace=0.01)
+    app.websocket("/")(handler)
+    peer = Peer(*[D(1001)] * (ending in ("leaves", "swallows")))
+    task = asyncio.create_task(peer.run(app))
+    if ending == "stopped":
+        await turns()
+        task.cancel()
+    await soon(asyncio.gather(task, return_exceptions=True))
+    assert cleaned == [ending]
+
+
+# What is said
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_the_text_of_an_exception_stays_on_the_server(accepted: bool) -> None:
+    async def handler(ws: telex.WebSocket) -> None:
+        if accepted:
+            await ws.accept()
+        raise LookupError("postgres://admin:secret@db")
+
+    sent = {}
+    for debug in (False, True):
+        app = telex.App(debug=debug)
+        app.websocket("/")(handler)
+        sent[debug] = str((await serve(app, scope=make_scope(denial=True))).sent)
+    assert "secret" not in sent[False]
+    assert "Traceback" not in sent[False]
+    assert "secret" in sent[True]
+
+
+async def _swallow_cancellation(ws: telex.WebSocket) -> None:
+    await ws.accept()
+    for _ in range(3):
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            continue
+
+
+async def _raise(ws: telex.WebSocket) -> None:
+    raise LookupError
+
+
+async def _raise_expect(ws: telex.WebSocket) -> None:
+    raise telex.WebSocketExpectError("no")
+
+
+async def _read(ws: telex.WebSocket) -> None:
+    await ws.accept()
+    await ws.receive_text()
+
+
+async def _fall_through(ws: telex.WebSocket) -> None:
+    return
+
+
+class _TextOnly(telex.SocketView):
+    encoding = "text"
+
+
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [
+        (_raise, None),
+        (_raise_expect, None),
+        (_read, D(4000, f"bye{FORGED}")),
+        (_fall_through, None),
+        (_swallow_cancellation, D(1001)),
+        (_TextOnly, B(b"x")),
+        (None, None),
+    ],
+)
+async def test_no_path_and_no_close_reason_forges_a_log_line(
+    handler: Any, message: Message | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    app = telex.App(disconnect_grace=0.01)
+    if handler is not None:
+        app.websocket("/{room}")(handler)
+    path = f"/room{FORGED}" if handler else f"/nowhere/x{FORGED}"
+    await serve(app, *([message] if message else []), scope=make_scope(path, denial=True))
+    records = [record for record in caplog.records if record.name.startswith("telex")]
+    assert records
+    assert [record.getMessage() for record in records if "\n" in record.getMessage()] == []
+
+
+def test_numbers_are_limited_by_the_interpreter_that_runs_the_tests() -> None:
+    assert 0 < sys.get_int_max_str_digits() < 1_000_000
+
+
+async def _run_stalled(app: telex.App) -> None:
+    peer = Peer()
+    async with asyncio.timeout(10):
+        await app(make_scope(), peer.receive, _stalling(peer, asyncio.Event()))
+
+
+def _stalling(peer: Peer, release: asyncio.Event) -> Callable[[Message], Awaitable[None]]:
+    """A `send` that takes no data before it is released, as that of a server with a full buffer."""
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.send":
+            await release.wait()
+        await peer.send(message)
+
+    return send
