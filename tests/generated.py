@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from types import ModuleType
 
 from pages import ROOT
-from telex import exceptions
+from telex import exceptions, lifecycle
 from telex._state import APPLICATION, CLIENT, Phase
 from telex.close_codes import all_close_codes
+from telex.middleware import errors
 from telex.routing import _convertors
 
 
@@ -54,16 +56,31 @@ def codes() -> str:
     return "\n".join([head, *rows])
 
 
+def _table_in(module: ModuleType) -> str:
+    """The table at the head of a module."""
+    lines = [line for line in (module.__doc__ or "").splitlines() if line.startswith("|")]
+    head = " | ".join(cell.strip().capitalize() for cell in lines[0].strip("|").split("|"))
+    return "\n".join([f"| {head} |", *lines[1:]])
+
+
 def convertors() -> str:
-    """The types of path parameters, from the head of `_convertors.py`."""
-    found = re.search(r"^\| type .*?\n\n|^\| type .*\Z", _convertors.__doc__ or "", re.M | re.S)
-    assert found
-    return found[0].strip().replace("| type | text | value |", "| Type | Text | Value |")
+    """The types of path parameters."""
+    return _table_in(_convertors)
+
+
+def endings() -> str:
+    """How a handler may end."""
+    return _table_in(lifecycle)
+
+
+def answers() -> str:
+    """What an exception becomes."""
+    return _table_in(errors)
 
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {
-    "docs/lifecycle.md": {"application": application, "client": client},
-    "docs/errors.md": {"tree": tree, "codes": codes},
+    "docs/lifecycle.md": {"endings": endings, "application": application, "client": client},
+    "docs/errors.md": {"tree": tree, "answers": answers, "codes": codes},
     "docs/routing.md": {"convertors": convertors},
 }
 """By file and by the name in `<!-- generated: name -->`."""
@@ -73,12 +90,12 @@ def write() -> None:
     """Bring every section up to date."""
     for file, sections in SECTIONS.items():
         path = ROOT / file
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         for name, make in sections.items():
             begin, end = f"<!-- generated: {name} -->\n", "<!-- end -->"
             before, _, rest = text.partition(begin)
             text = before + begin + "\n" + make() + "\n\n" + end + rest.partition(end)[2]
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

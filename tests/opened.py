@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from peer import DEADLINE, Peer, make_scope
-from telex import WebSocket
+from telex import WebSocket, WebSocketState
 from telex._types import Message
 
 Result = TypeVar("Result")
@@ -49,3 +49,8 @@ async def soon(work: Awaitable[Result]) -> Result:
     """Await something that must not take long."""
     async with asyncio.timeout(DEADLINE):
         return await work
+
+
+def state(ws: WebSocket) -> WebSocketState:
+    """The state now; mypy believes that a property it has seen keeps its value."""
+    return ws.connection_state

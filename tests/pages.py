@@ -66,7 +66,7 @@ def generated(text: str, name: str) -> str:
 
 def broken_links(path: Path) -> list[str]:
     """The links of a file that lead to no file, or to no heading in it."""
-    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     return [link for link in _LINK.findall(text) if not _leads_somewhere(path, link)]
 
 
@@ -77,7 +77,9 @@ def _leads_somewhere(path: Path, link: str) -> bool:
     target = path.parent / name if name else path
     if not target.exists():
         return False
-    return not heading or heading in {_anchor(each) for each in _HEADING.findall(target.read_text())}
+    return not heading or heading in {
+        _anchor(each) for each in _HEADING.findall(target.read_text())
+    }
 
 
 def _anchor(heading: str) -> str:

@@ -363,6 +363,19 @@ async def test_a_file_can_be_the_input(address: str, tmp_path: Path) -> None:
         assert received == [*range(2_000)]
 
 
+@pytest.mark.parametrize("option", ["--raw", "--wait=9"])
+async def test_the_command_ends_quietly_when_nobody_reads_its_output(
+    address: str, tmp_path: Path, option: str
+) -> None:
+    code = (
+        "import os, sys; reading, writing = os.pipe(); os.close(reading); os.dup2(writing, 1); "
+        "sys.argv[:1] = ['telex', 'connect']; from telex.__main__ import main; main()"
+    )
+    async with start("-c", code, option, f"{address}/later", cwd=tmp_path) as child:
+        assert await child.finish() == 1
+        assert child.output == f"connected to {address}/later; Ctrl-D closes\n"
+
+
 async def test_a_closed_standard_input_is_an_ended_one(address: str, tmp_path: Path) -> None:
     code = (
         "import os, sys; os.close(0); sys.argv = ['telex', 'connect', sys.argv[1]]; "

@@ -13,16 +13,17 @@ from typing import Any
 
 import httpx
 import pytest
-import telex
 from websockets.asyncio.client import connect
 
 import pages
+import telex
+from opened import turns
 from peer import D, Peer, T, make_scope, serve
 from served import EXAMPLES, served
 from telex._types import Message
 
 README = pages.ROOT / "README.md"
-TEXT = README.read_text()
+TEXT = README.read_text(encoding="utf-8")
 FILES = pages.files(TEXT)
 DEADLINE = 30.0
 
@@ -38,7 +39,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
             if other != name and f"from {other} import" in FILES[f"{name}.py"]:
                 run(other)
         made = types.ModuleType(name)
-        exec(compile(FILES[f"{name}.py"], f"README.md:{name}.py", "exec"), made.__dict__)  # noqa: S102
+        exec(compile(FILES[f"{name}.py"], f"README.md:{name}.py", "exec"), made.__dict__)
         monkeypatch.setitem(sys.modules, name, made)
         return made
 
@@ -49,7 +50,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 def folder(tmp_path: Path) -> Path:
     """A folder with the README's files and nothing else."""
     for name, code in FILES.items():
-        (tmp_path / name).write_text(code)
+        (tmp_path / name).write_text(code, encoding="utf-8")
     return tmp_path
 
 
@@ -124,7 +125,8 @@ def test_every_example_it_names_exists_and_the_short_ones_are_short() -> None:
 def test_every_command_is_one_of_the_command_line() -> None:
     from telex.cli import commands
 
-    known = {command.callback.__name__ for command in commands.registered_commands if command.callback}
+    callbacks = [command.callback for command in commands.registered_commands]
+    known = {callback.__name__ for callback in callbacks if callback}
     assert set(re.findall(r"\btelex (run|routes|connect|[a-z]+) (?:\w+:|ws:)", TEXT)) == known
 
 
@@ -300,9 +302,7 @@ async def leaves_while_busy() -> Scene:
 async def server_stops() -> Scene:
     scene = Scene(_waits)
     task = asyncio.create_task(scene.play())
-    async with asyncio.timeout(DEADLINE):
-        while not scene.peer.sent:
-            await asyncio.sleep(0)
+    await turns()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Coroutine
+from contextvars import ContextVar
 from typing import Any, Final
 
 from telex._types import CleanupCallback
@@ -14,6 +15,12 @@ log = logging.getLogger("telex")
 
 CLEANUP_TIMEOUT: Final = 10.0
 """Seconds all cleanups of one connection may take together."""
+
+_SPARE: Final = 1.0
+"""Seconds for a coroutine that does not end when it is cancelled."""
+
+_within: ContextVar[frozenset[Cleanups]] = ContextVar("telex.cleanups", default=frozenset())
+"""The `Cleanups` in whose callbacks this code runs: they must not wait for themselves."""
 
 
 async def shielded(work: Coroutine[Any, Any, None], timeout: float, what: str) -> None:
@@ -35,7 +42,7 @@ async def shielded(work: Coroutine[Any, Any, None], timeout: float, what: str) -
     if not task.done():
         log.error("%s took longer than %g s and is cancelled", what, timeout)
         task.cancel()
-        await asyncio.wait((task,), timeout=1.0)
+        await asyncio.wait((task,), timeout=_SPARE)
     if cancelled is not None:
         raise cancelled
 
@@ -51,15 +58,16 @@ class Cleanups:
     """The callbacks of one connection.
 
     Two tasks may find the end at once; the callbacks still run once and both tasks wait for them.
+    A callback that ends the connection again, itself or in a task of its own, does not wait.
     """
 
-    __slots__ = ("_callbacks", "_over", "_tasks", "_turn")
+    __slots__ = ("_callbacks", "_late", "_over", "_turn")
 
     def __init__(self) -> None:
         self._callbacks: list[CleanupCallback] = []
         self._over = False
         self._turn: asyncio.Future[None] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._late: set[asyncio.Task[None]] | None = None
 
     def add(self, callback: CleanupCallback) -> None:
         """Register a callback; after the end it is run at once.
@@ -72,55 +80,79 @@ class Cleanups:
         if not self._over:
             self._callbacks.append(callback)
             return
-        late = _start(callback)
-        if late is not None:
-            task = asyncio.get_running_loop().create_task(_logged(late, repr(callback)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        work = _start(callback)
+        if work is None:
+            return
+        if self._late is None:
+            self._late = set()
+        task = asyncio.get_running_loop().create_task(self._run_late(work, callback))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     async def run(self) -> None:
         """Run all callbacks in the order of registration, once; wait for late ones too.
 
-        An error in one is logged and the next one runs. A callback that ends the connection
-        again does not wait for itself.
+        An error in one is logged and the next one runs.
         """
-        if self._over and not self._tasks and self._turn is None:
+        if self in _within.get():
             return
-        current = asyncio.current_task()
         if not self._over:
             self._over = True
             if self._callbacks:
                 self._turn = asyncio.get_running_loop().create_future()
                 try:
-                    await shielded(self._run_all(), CLEANUP_TIMEOUT, "cleanups")
+                    await shielded(self._run_all(), CLEANUP_TIMEOUT + _SPARE, "cleanups")
                 finally:
                     self._turn.set_result(None)
                     self._turn = None
-        elif self._turn is not None and current not in self._tasks:
+        elif self._turn is not None:
             await asyncio.shield(self._turn)
-        others = self._tasks - {current}
-        if others and current not in self._tasks:
-            await asyncio.wait(others, timeout=CLEANUP_TIMEOUT)
+        if self._late:
+            await asyncio.wait(self._late, timeout=CLEANUP_TIMEOUT + _SPARE)
 
     async def _run_all(self) -> None:
-        current = asyncio.current_task()
-        assert current is not None
-        self._tasks.add(current)
-        try:
-            for callback in self._callbacks:
-                result = _start(callback)
-                if result is not None:
-                    await _logged(result, repr(callback))
-        finally:
-            self._callbacks.clear()
-            self._tasks.discard(current)
+        _within.set(_within.get() | {self})
+        end = asyncio.get_running_loop().time() + CLEANUP_TIMEOUT
+        for callback in self._callbacks:
+            work = _start(callback)
+            if work is not None:
+                await _complete(work, callback, end)
+        self._callbacks.clear()
+
+    async def _run_late(self, work: Awaitable[object], callback: CleanupCallback) -> None:
+        _within.set(_within.get() | {self})
+        await _complete(work, callback, asyncio.get_running_loop().time() + CLEANUP_TIMEOUT)
 
 
 def _start(callback: CleanupCallback) -> Awaitable[object] | None:
     """Call a callback; return what has to be awaited."""
     try:
         result = callback()
-    except Exception:
+    except (Exception, asyncio.CancelledError):
         log.exception("cleanup %r failed", callback)
         return None
     return result if inspect.isawaitable(result) else None
+
+
+async def _complete(work: Awaitable[object], callback: CleanupCallback, end: float) -> None:
+    """Await what a callback returned until a moment on the clock of the loop; log how it failed.
+
+    Even a callback that runs too late gets as far as its first wait.
+    """
+    try:
+        async with asyncio.timeout_at(end) as limit:
+            await work
+    except TimeoutError:
+        if limit.expired():
+            log.error(
+                "cleanup %r was cancelled: all took longer than %g s", callback, CLEANUP_TIMEOUT
+            )
+        else:
+            log.exception("cleanup %r failed", callback)
+    except Exception:
+        log.exception("cleanup %r failed", callback)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        log.exception("cleanup %r failed", callback)

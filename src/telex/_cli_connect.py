@@ -41,6 +41,7 @@ QUIET: Final = 0.5
 PATIENCE: Final = 10.0
 """Seconds after which answers that keep coming are not waited for."""
 
+_SCHEMES: Final = {"http": "ws", "https": "wss"}
 _HEADER: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 
@@ -75,7 +76,7 @@ def websocket_url(text: str) -> str:
     if "://" not in text:
         return f"ws://{text}"
     scheme, _, rest = text.partition("://")
-    return f"{ {'http': 'ws', 'https': 'wss'}.get(scheme.lower(), scheme) }://{rest}"
+    return f"{_SCHEMES.get(scheme.lower(), scheme)}://{rest}"
 
 
 def parse_header(text: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import time
 import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Final
+from typing import Final, NoReturn
 
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
@@ -27,6 +27,12 @@ _BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
 _highlight_json: Final = JSONHighlighter()
 
 
+class _Stream(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        # Rich would leave with SystemExit, from the middle of a task.
+        raise BrokenPipeError
+
+
 class Screen:
     """The two output streams of one session.
 
@@ -41,11 +47,15 @@ class Screen:
     def __init__(self, *, raw: bool = False) -> None:
         self.raw = raw
         self.messages = 0
-        self._out = Console(soft_wrap=True, highlight=False)
-        self._err = Console(soft_wrap=True, highlight=False, stderr=True)
+        self._out = _Stream(soft_wrap=True, highlight=False)
+        self._err = _Stream(soft_wrap=True, highlight=False, stderr=True)
 
     def received(self, message: str | bytes) -> None:
-        """Write one message from the server."""
+        """Write one message from the server.
+
+        Raises:
+            BrokenPipeError: Nobody reads the output any more.
+        """
         self.messages += 1
         if self.raw:
             text = message if isinstance(message, str) else message.hex()

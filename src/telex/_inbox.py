@@ -13,13 +13,15 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from telex._progress import Progress
-from telex._source import AsgiSource
-from telex._types import CloseRecord, Message, Source
-from telex.exceptions import WebSocketDisconnect, WebSocketRuntimeError
+from telex._source import ABNORMAL, AsgiSource
+from telex._types import Message, Source
+from telex.exceptions import (
+    WebSocketDisconnect,
+    WebSocketHandshakeError,
+    WebSocketRuntimeError,
+)
 
 Item = TypeVar("Item")
-
-ABNORMAL = CloseRecord(1006, "", "client")
 
 
 class Inbox:
@@ -43,6 +45,7 @@ class Inbox:
         self._busy = False
         self._turns: deque[asyncio.Future[None]] = deque()
         self._parked: asyncio.Future[None] | None = None
+        progress.watchers.append(self._wake)
 
     async def read(self) -> str | bytes:
         """Return the payload of the next message.
@@ -74,22 +77,22 @@ class Inbox:
         """Whether somebody is waiting for a message, and so will learn of the end."""
         return self._busy
 
-    async def deliver(self) -> WebSocketDisconnect:
+    async def deliver(self) -> WebSocketHandshakeError:
         """Tell the application that the peer is gone; return the error to raise."""
         gone = self.progress.deliver(self.source.closed or ABNORMAL)
-        self.wake()
         self.progress.notify()
         await self._on_end()
         return gone
 
-    def wake(self) -> None:
-        """Make the waiting reader look at the state again."""
+    def _wake(self) -> None:
         if self._parked is not None and not self._parked.done():
             self._parked.set_result(None)
 
     async def _take(self, poll: Callable[[], Item | None], *, before_accept: bool = False) -> Item:
         progress = self.progress
         if self._busy:
+            if progress.over:
+                raise progress.refuse("receive")
             await self._take_turn()
         self._busy = True
         try:
@@ -99,16 +102,19 @@ class Inbox:
                     progress.received += 1
                     return item
                 if self.source.closed is not None:
-                    raise await self.deliver()
+                    break
                 self._parked = self.source.wait()
                 await self._parked
-            raise progress.refuse("receive")
+            else:
+                raise progress.refuse("receive")
         finally:
             self._parked = None
             if self._turns:
                 self._pass_turn()
             else:
                 self._busy = False
+        # Only now: a cleanup that reads must not wait for this reader's turn to end.
+        raise await self.deliver()
 
     async def _take_turn(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -144,7 +150,7 @@ class Inbox:
 
     def _farewell(self) -> Message:
         source = self.source
-        if isinstance(source, AsgiSource) and source.farewell is not None:
-            return source.farewell
+        if isinstance(source, AsgiSource):
+            return source.last_event()
         record = source.closed or ABNORMAL
         return {"type": "websocket.disconnect", "code": record.code, "reason": record.reason}

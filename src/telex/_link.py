@@ -9,23 +9,26 @@ Rules:
 3. Data takes the server's frame channel where `receive` or `send` is the one the channel belongs
    to, decided for each direction by itself; a middleware that wrapped one of them is never gone
    around. Accept, close and denials always go through `send`.
-4. Links over other callables of the same connection share its `Progress` and its cleanups.
+4. Links over other callables of the same connection share its `Progress` and its cleanups. When
+   those callables lead back to this link (somebody wrapped its `receive` and `send`), it passes
+   on what they bring, for the link further in has advanced the state.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from telex._cleanup import Cleanups
-from telex._inbox import ABNORMAL, Inbox
+from telex._inbox import Inbox
 from telex._outbox import FLUSH_TIMEOUT
 from telex._outlet import Outlet
-from telex._progress import Progress
+from telex._progress import READING, Progress, kind_of, passing
 from telex._settings import settings_of
-from telex._source import AsgiSource, close_record
+from telex._source import STOP_TIMEOUT, AsgiSource, close_record
 from telex._state import Phase, refusal
 from telex._types import (
     FRAMES_EXTENSION,
@@ -39,6 +42,8 @@ from telex._types import (
 )
 from telex.close_codes import CloseCode, check_code, clip_reason
 from telex.exceptions import WebSocketDisconnect
+
+log: Final = logging.getLogger("telex")
 
 LINK_KEY: Final = "telex.link"
 """Key of the scope under which the first link of a connection is found by later faces."""
@@ -88,17 +93,18 @@ class Link:
         self._dropping: asyncio.Task[None] | None = None
         channel: FrameChannel | None = (scope.get("extensions") or {}).get(FRAMES_EXTENSION)
         self.channel = channel
-        self.inbox: Inbox
-        if base is not None and base._receive == receive:
-            self.inbox = base.inbox
-        else:
-            self.inbox = Inbox(self._source(receive), self.progress, self.cleanups.run)
+        links = () if base is None else (base, *base._rewired)
+        shared = next((link.inbox for link in links if link._reads_from(receive)), None)
+        self.inbox: Inbox = shared or Inbox(
+            self._source(receive, wrapped=base is not None), self.progress, self.cleanups.run
+        )
         self.outlet = Outlet(
             send,
             channel if channel is not None and send == channel.asgi_send else None,
             self.inbox,
             settings_of(scope).outbox,
             self._overflow,
+            wrapped=base is not None,
         )
 
     @classmethod
@@ -110,23 +116,21 @@ class Link:
             scope[LINK_KEY] = link
             return link
         for link in (base, *base._rewired):
-            if link._serves(receive, send):
+            if link._reads_from(receive) and send in (link._send, link.send):
                 return link
         link = cls(scope, receive, send, base=base)
         base._rewired.append(link)
         return link
 
-    def _serves(self, receive: Receive, send: Send) -> bool:
-        return (receive == self._receive or receive == self.receive) and (
-            send == self._send or send == self.send
-        )
+    def _reads_from(self, receive: Receive) -> bool:
+        return receive in (self._receive, self.receive)
 
-    def _source(self, receive: Receive) -> Source:
+    def _source(self, receive: Receive, *, wrapped: bool) -> Source:
         channel = self.channel
         if channel is not None and receive == channel.asgi_receive:
             channel.on_close(self.progress.notify)
             return channel
-        return AsgiSource(receive, self.progress.notify)
+        return AsgiSource(receive, self.progress, wrapped=wrapped)
 
     @property
     def asgi(self) -> tuple[Receive, Send]:
@@ -153,48 +157,49 @@ class Link:
                 progress.end(close_record(event))
                 await self.cleanups.run()
                 raise progress.disconnect()
+        if self.inbox.source.closed is not None:
+            raise await self.inbox.deliver()
         await self._send_accept(message)
 
     async def _send_accept(self, message: Message) -> None:
         progress = self.progress
         progress.going(message)
         progress.client = Phase.CONNECTED
-        progress.open = True
         try:
             await self.outlet.transmit(message)
         except WebSocketDisconnect:
             raise
         except Exception:
-            progress.not_sent()
+            progress.not_accepted()
+            raise
+        except asyncio.CancelledError:
+            # Nobody knows how far it came. Servers complete what they have begun.
+            progress.accepted()
             raise
         progress.subprotocol = message.get("subprotocol")
+        progress.accepted()
 
     async def _take_connect(self) -> Message:
         # Marked first: should this be cancelled with the event in flight, a second accept must
         # not wait for another one. Servers accept without it.
         progress = self.progress
         progress.connect_taken = True
-        source = self.inbox.source
-        try:
-            if isinstance(source, AsgiSource) and source.started:
-                message = await self._connect_from(source)
-            else:
-                message = await self._receive()
-        except OSError:
-            message = {"type": "websocket.disconnect", "code": 1006}
+        message = await self._event()
         if progress.client is Phase.CONNECTING:
             progress.came(message)
-        elif message.get("type") == "websocket.disconnect":
+        elif kind_of(message) == "websocket.disconnect":
             progress.client = Phase.DISCONNECTED
         return message
 
-    async def _connect_from(self, source: AsgiSource) -> Message:
-        while source.connect is None and source.closed is None:
-            await source.wait()
-        if source.connect is not None:
-            return source.connect
-        record = source.closed or ABNORMAL
-        return source.farewell or {"type": "websocket.disconnect", "code": record.code}
+    async def _event(self) -> Message:
+        """Return the next event as it came, and leave the state alone."""
+        source = self.inbox.source
+        if isinstance(source, AsgiSource):
+            return await source.event()
+        try:
+            return await self._receive()
+        except OSError:
+            return {"type": "websocket.disconnect", "code": CloseCode.ABNORMAL}
 
     # Reading
 
@@ -206,6 +211,8 @@ class Link:
             WebSocketRuntimeError: Closed by us, and the server's disconnect was delivered too.
         """
         progress = self.progress
+        if passing.get() == (progress, READING):
+            return await self._event()
         if not progress.connect_taken:
             message = await self._take_connect()
             if progress.peer_gone:
@@ -217,15 +224,8 @@ class Link:
         return await self.inbox.read_message()
 
     async def _drain(self) -> Message:
-        """Return what is left after our own close: read ahead first, then the server's."""
-        source = self.inbox.source
-        message: Message | None = None
-        if isinstance(source, AsgiSource):
-            await source.stop()
-            message = source.poll_message() or source.farewell
-        if message is None:
-            message = await self._receive()
-        if message.get("type") == "websocket.disconnect":
+        message = await self._event()
+        if kind_of(message) == "websocket.disconnect":
             self.progress.client = Phase.DISCONNECTED
         return message
 
@@ -271,31 +271,38 @@ class Link:
             WebSocketRuntimeError: The event is not legal now; nothing was sent.
         """
         progress = self.progress
+        kind = kind_of(message)
+        if type(message.get("type")) is not str:
+            message = {**message, "type": kind}
+        if passing.get() == (progress, kind):
+            await self.outlet.pass_on(kind, message)
+            return
         if progress.peer_gone and progress.application is not Phase.DISCONNECTED:
             raise progress.disconnect()
-        kind = str(message.get("type"))
         if kind == "websocket.send":
-            await self.outlet.flush()
-        if kind == "websocket.accept":
+            progress.going(message)
+            await self.outlet.forward(message)
+            progress.sent += 1
+        elif kind == "websocket.accept":
             await self._send_accept(message)
-            return
+        elif kind == "websocket.close":
+            code, reason = message.get("code"), message.get("reason")
+            await self._close(1000 if code is None else code, reason, message)
+        else:
+            await self._deny(kind, message)
+
+    async def _deny(self, kind: str, message: Message) -> None:
+        progress = self.progress
+        status = message.get("status") if kind == "websocket.http.response.start" else None
         progress.going(message)
-        self._record_end(kind, message)
+        if isinstance(status, int):
+            code = CloseCode.INTERNAL_ERROR if status >= 500 else CloseCode.POLICY_VIOLATION
+            progress.end(CloseRecord(int(code), "", "server", int(status)))
         try:
             await self.outlet.transmit(message)
-            progress.sent += kind == "websocket.send"
         finally:
             if progress.application is Phase.DISCONNECTED:
                 await self._closed()
-
-    def _record_end(self, kind: str, message: Message) -> None:
-        if kind == "websocket.close":
-            code, reason = message.get("code", 1000), message.get("reason")
-            self.progress.end(CloseRecord(int(code), reason or "", "server"))
-        elif kind == "websocket.http.response.start":
-            status = int(message["status"])
-            code = CloseCode.INTERNAL_ERROR if status >= 500 else CloseCode.POLICY_VIOLATION
-            self.progress.end(CloseRecord(int(code), "", "server", status))
 
     # Ending
 
@@ -312,34 +319,33 @@ class Link:
         if progress.over:
             await self._closed()
             return
+        await self._close(code, reason, {"type": "websocket.close"})
+
+    async def _close(self, code: int, reason: str | None, message: Message) -> None:
         record = CloseRecord(check_code(code), clip_reason(reason), "server")
-        message = {"type": "websocket.close", "code": record.code, "reason": record.reason}
-        progress.going(message)
-        self.inbox.wake()
+        message = self._begin_close(record, message)
         try:
-            await self.outlet.flush(FLUSH_TIMEOUT)
-            await self._transmit_close(message, record)
+            await self.outlet.close(message, record)
         finally:
-            progress.end(record)
             await self._closed()
 
-    async def _transmit_close(self, message: Message, record: CloseRecord) -> None:
-        with contextlib.suppress(WebSocketDisconnect):
-            await self.outlet.transmit(message)
-            self.progress.end(record)
+    def _begin_close(self, record: CloseRecord, message: Message) -> Message:
+        self.progress.going(message)
+        self.progress.end(record)
+        self.progress.notify()
+        return {**message, "code": record.code, "reason": record.reason}
 
     async def abort(self) -> None:
         """Drop the peer. Without a frame channel: close with 1001, waiting at most a second."""
         progress = self.progress
         if progress.over:
             return
-        await self.outlet.stop()
+        self.outlet.discard()
         if self.channel is not None:
             progress.application = Phase.DISCONNECTED
             progress.open = False
             progress.end(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
             self.channel.abort()
-            self.inbox.wake()
             await self._closed()
             return
         with contextlib.suppress(TimeoutError):
@@ -349,29 +355,48 @@ class Link:
     async def _closed(self) -> None:
         self.progress.notify()
         source = self.inbox.source
-        if isinstance(source, AsgiSource):
-            await source.stop()
-        await self.cleanups.run()
+        try:
+            if isinstance(source, AsgiSource):
+                await source.stop()
+        finally:
+            await self.cleanups.run()
 
     def _overflow(self) -> None:
+        record = CloseRecord(int(CloseCode.SLOW_CONSUMER), "slow consumer", "server")
+        message = self._begin_close(record, {"type": "websocket.close"})
         self._dropping = asyncio.get_running_loop().create_task(
-            self._drop_slow_consumer(), name="telex drops a slow consumer"
+            self._drop_slow_consumer(message, record), name="telex drops a slow consumer"
         )
 
-    async def _drop_slow_consumer(self) -> None:
-        # The queue is full because the peer does not read: nothing in it will arrive.
-        await self.outlet.stop()
-        with contextlib.suppress(TimeoutError):
+    async def _drop_slow_consumer(self, message: Message, record: CloseRecord) -> None:
+        try:
             async with asyncio.timeout(FLUSH_TIMEOUT):
-                await self.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+                await self.outlet.close(message, record)
+        except TimeoutError:
+            log.debug("a slow consumer did not take the close either")
+        except Exception:
+            log.exception("a slow consumer could not be told")
+        finally:
+            await self._closed()
 
     async def finish(self) -> None:
         """Stop every task of the connection and run what cleanups are left."""
-        for link in (self, *self._rewired):
-            if link._dropping is not None:
-                await asyncio.wait((link._dropping,))
-            await link.outlet.stop()
-            source = link.inbox.source
-            if isinstance(source, AsgiSource):
-                await source.stop()
-        await self.cleanups.run()
+        if self.progress.open:
+            # Whoever still waits for a message waits for nothing: the application has returned.
+            self.progress.application = Phase.DISCONNECTED
+            self.progress.open = False
+            self.progress.end(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
+            self.progress.notify()
+        tasks = [task for link in (self, *self._rewired) for task in link._dismiss() if task]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=FLUSH_TIMEOUT + STOP_TIMEOUT)
+        finally:
+            await self.cleanups.run()
+
+    def _dismiss(self) -> Iterator[asyncio.Task[None] | None]:
+        yield self._dropping
+        yield self.outlet.discard()
+        source = self.inbox.source
+        if isinstance(source, AsgiSource):
+            yield source.cancel()

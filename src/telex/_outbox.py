@@ -1,11 +1,12 @@
-"""Sending without waiting: a bounded queue per connection and the task that empties it.
+"""Everything that waits to be sent on one connection, and the task that sends it.
 
 Rules:
 
-1. What was put in first goes out first. Senders that wait (`send_text`, `close`) wait for the
-   queue to be empty before they send, so that the order of calls is the order on the wire.
-2. The queue is bounded in messages and in bytes. What happens to a message that does not fit is
-   the policy's decision, and the caller learns of it.
+1. What came first goes out first. A sender that waits (`send_text`, `close`) takes a place in the
+   same queue as the messages of `send_nowait`: the order of calls is the order on the wire, and a
+   queue that is never empty does not hold it up for ever.
+2. Messages are bounded in number and in bytes. What happens to one that does not fit is the
+   policy's decision, and the caller learns of it. Senders that wait are not counted.
 3. The task exists only while there is something to send: an idle connection has none.
 """
 
@@ -71,10 +72,12 @@ class OutgoingQueue:
         "_bounds",
         "_bytes",
         "_dead",
+        "_messages",
         "_overflow",
         "_queue",
         "_task",
         "_transmit",
+        "_turn",
         "dropped",
     )
 
@@ -87,9 +90,11 @@ class OutgoingQueue:
         self._bounds = bounds
         self._transmit = transmit
         self._overflow = overflow
-        self._queue: deque[str | bytes] = deque()
+        self._queue: deque[str | bytes | asyncio.Future[None]] = deque()
+        self._messages = 0
         self._bytes = 0
         self._dead = False
+        self._turn: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
         """Messages that were refused or thrown away."""
@@ -110,57 +115,127 @@ class OutgoingQueue:
             self.dropped += 1
             return False
         self._queue.append(data)
+        self._messages += 1
         self._bytes += len(data)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._send(), name="telex sender")
+        self._start()
         return True
 
-    async def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything was sent, at most `timeout` seconds (`None`: no limit)."""
-        task = self._task
-        if task is not None and task is not asyncio.current_task():
-            await asyncio.wait((task,), timeout=timeout)
+    async def take_turn(self) -> bool:
+        """Wait until everything that came before was sent; `pass_turn` is owed then.
 
-    async def stop(self) -> None:
-        """Throw away what waits and end the task. Later messages are refused."""
+        Cancelling it gives the place up. `False`: the queue was discarded, nothing is owed.
+        """
+        if self._dead or self._task is asyncio.current_task():
+            return not self._dead
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(place)
+        self._start()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():
+                self.pass_turn()
+            raise
+        return not self._dead
+
+    def hold(self) -> None:
+        """Let nothing out until `pass_turn`: somebody sends who did not have to wait."""
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().create_future()
+
+    def pass_turn(self) -> None:
+        """Go on with the next."""
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything that is in now was sent, at most `timeout` seconds.
+
+        Returns:
+            Whether that is so; it is not after `timeout` or when the queue was discarded.
+        """
+        if not self.busy:
+            return not self._dead
+        try:
+            async with asyncio.timeout(timeout):
+                if not await self.take_turn():
+                    return False
+        except TimeoutError:
+            return False
+        self.pass_turn()
+        return True
+
+    def discard(self) -> asyncio.Task[None] | None:
+        """Throw away what waits, for good, and wake who waits; return the task if there is one."""
         self._dead = True
-        self.dropped += len(self._queue)
-        self._queue.clear()
-        self._bytes = 0
+        self._drop_messages()
+        for place in self._queue:
+            if isinstance(place, asyncio.Future) and not place.done():
+                place.set_result(None)
         task = self._task
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait((task,), timeout=1.0)
+        if task is None or task is asyncio.current_task():
+            return None
+        task.cancel()
+        return task
+
+    def _drop_messages(self) -> None:
+        self.dropped += self._messages
+        self._messages = self._bytes = 0
+        self._queue = deque(item for item in self._queue if isinstance(item, asyncio.Future))
 
     def _make_room(self, size: int) -> bool:
         bounds = self._bounds
-        while self._queue and (
-            len(self._queue) >= bounds.max_messages or self._bytes + size > bounds.max_bytes
+        while self._messages and (
+            self._messages >= bounds.max_messages or self._bytes + size > bounds.max_bytes
         ):
             if bounds.policy != "drop_oldest":
                 if bounds.policy == "close":
-                    self._dead = True
+                    # It is full because the peer does not read: nothing in it will arrive.
+                    self.discard()
                     self._overflow()
                 return False
-            self._bytes -= len(self._queue.popleft())
-            self.dropped += 1
+            self._drop_oldest()
         return True
+
+    def _drop_oldest(self) -> None:
+        for index, item in enumerate(self._queue):
+            if not isinstance(item, asyncio.Future):
+                del self._queue[index]
+                self._messages -= 1
+                self._bytes -= len(item)
+                self.dropped += 1
+                return
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._send(), name="telex sender")
 
     async def _send(self) -> None:
         try:
-            while self._queue:
-                data = self._queue.popleft()
-                self._bytes -= len(data)
-                await self._transmit(data)
-        except WebSocketError as exc:
-            log.debug("%d queued messages could not be sent: %s", len(self._queue) + 1, exc)
-            self._dead = True
-        except Exception:
-            log.exception("a queued message could not be sent")
-            self._dead = True
+            while True:
+                if self._turn is not None:
+                    await self._turn
+                    self._turn = None
+                if not self._queue:
+                    return
+                item = self._queue.popleft()
+                if not isinstance(item, asyncio.Future):
+                    await self._send_message(item)
+                elif not item.done():
+                    self.hold()
+                    item.set_result(None)
         finally:
-            if self._dead:
-                self.dropped += len(self._queue)
-                self._queue.clear()
-                self._bytes = 0
-            self._task = None
+            self._task = self._turn = None
+
+    async def _send_message(self, data: str | bytes) -> None:
+        self._messages -= 1
+        self._bytes -= len(data)
+        try:
+            await self._transmit(data)
+            return
+        except WebSocketError as exc:
+            log.debug("%d queued messages could not be sent: %s", self._messages + 1, exc)
+        except Exception:
+            log.exception("a queued message could not be sent, %d more are lost", self._messages)
+        self.dropped += 1
+        self._drop_messages()

@@ -1,16 +1,29 @@
 """Writing: data through the server's frame channel or through ASGI, in the order of the calls.
 
-A server that says no after the peer has left does so in words of its own; all of them become
-`WebSocketDisconnect` here, at this one door.
+Rules:
+
+1. Over ASGI one message at a time is in the hands of `send`; other senders wait for their turn.
+   Without that a middleware that awaits something could let a later message overtake.
+2. A server that says no after the peer has left does so in words of its own; all of them become
+   `WebSocketDisconnect` here, at this one door.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
+from telex._cleanup import shielded
 from telex._inbox import Inbox
-from telex._outbox import Outbox, OutgoingQueue
-from telex._types import FrameChannel, Message, Send
+from telex._outbox import FLUSH_TIMEOUT, Outbox, OutgoingQueue
+from telex._progress import Progress, kind_of, passing
+from telex._source import ABNORMAL
+from telex._types import CloseRecord, FrameChannel, Message, Send
+from telex.exceptions import WebSocketHandshakeError
+
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds a close may take that was cancelled while it waited for what was to go before."""
 
 
 class Outlet:
@@ -22,9 +35,19 @@ class Outlet:
         inbox: The reading half: it knows whether the peer is gone and delivers that.
         bounds: The limits of the queue behind `write_nowait`.
         overflow: Called once when the queue is full and its policy is to close.
+        wrapped: Whether `send` may lead to another link of the same connection.
     """
 
-    __slots__ = ("_bounds", "_channel", "_inbox", "_overflow", "_progress", "_send", "queue")
+    __slots__ = (
+        "_bounds",
+        "_channel",
+        "_inbox",
+        "_overflow",
+        "_progress",
+        "_send",
+        "_sender",
+        "queue",
+    )
 
     def __init__(
         self,
@@ -33,13 +56,16 @@ class Outlet:
         inbox: Inbox,
         bounds: Outbox,
         overflow: Callable[[], None],
+        *,
+        wrapped: bool = False,
     ) -> None:
-        self._send = send
+        self._progress = inbox.progress
+        self._send = _marked(send, inbox.progress) if wrapped else send
         self._channel = channel
         self._inbox = inbox
-        self._progress = inbox.progress
         self._bounds = bounds
         self._overflow = overflow
+        self._sender: asyncio.Task[object] | None = None
         self.queue: OutgoingQueue | None = None
 
     @property
@@ -51,28 +77,35 @@ class Outlet:
     async def write(self, data: str | bytes) -> None:
         """Send one message, after those that `write_nowait` put into the queue.
 
-        Waits while the server says that its buffer is full.
+        Waits while the server says that its buffer is full. What was called before a close goes
+        out before it.
 
         Raises:
             WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
         """
-        if self.queue is not None and self.queue.busy:
-            await self.queue.flush()
         progress = self._progress
         if not progress.open:
             raise progress.refuse("send")
+        if self._sender is not None or (self.queue is not None and self.queue.busy):
+            await self._in_turn(data)
+            return
         if progress.told:
             raise await self._inbox.deliver()
         channel = self._channel
         try:
-            if channel is None:
-                key = "text" if isinstance(data, str) else "bytes"
-                await self._send({"type": "websocket.send", key: data})
-            else:
+            if channel is not None:
                 _write_frame(channel, data)
+            else:
+                self._sender = asyncio.current_task()
+                try:
+                    key = "text" if isinstance(data, str) else "bytes"
+                    await self._send({"type": "websocket.send", key: data})
+                finally:
+                    self._release()
         except Exception as exc:
-            raise await self._translate(exc) from exc
+            await self._translate(exc)
+            raise
         progress.sent += 1
         if channel is not None and not channel.writable:
             await channel.drain()
@@ -93,12 +126,25 @@ class Outlet:
                 return False
             progress.sent += 1
             return True
-        if queue is None:
-            queue = self.queue = OutgoingQueue(self._bounds, self.write, self._overflow)
-        return queue.offer(data)
+        return self._line().offer(data)
+
+    async def forward(self, message: Message) -> None:
+        """Give a `websocket.send` to the server as it is, in its turn."""
+        if self._sender is not None or (self.queue is not None and self.queue.busy):
+            await self._in_turn(message)
+            return
+        self._sender = asyncio.current_task()
+        try:
+            try:
+                await self._send(message)
+            finally:
+                self._release()
+        except Exception as exc:
+            await self._translate(exc)
+            raise
 
     async def transmit(self, message: Message) -> None:
-        """Give one event to the server.
+        """Give one event to the server, at once.
 
         Raises:
             WebSocketDisconnect: The peer is gone.
@@ -106,23 +152,107 @@ class Outlet:
         try:
             await self._send(message)
         except Exception as exc:
-            raise await self._translate(exc) from exc
+            await self._translate(exc)
+            raise
 
-    async def _translate(self, exc: Exception) -> Exception:
-        """Return what a failed write means: the peer is gone, or the server's own complaint."""
+    async def close(self, message: Message, record: CloseRecord) -> None:
+        """Send a `websocket.close` behind what waits, five seconds at most.
+
+        Cancelling it cuts the waiting short; the close is sent all the same.
+        """
+        try:
+            if not await self._flush():
+                self.discard()
+        except asyncio.CancelledError:
+            self.discard()
+            await shielded(self._say(message, record), CLOSE_TIMEOUT, "a cancelled close")
+            raise
+        await self._say(message, record)
+
+    async def pass_on(self, kind: str, message: Message) -> None:
+        """Give an event to the server for a link further in, in its turn."""
+        if kind == "websocket.send":
+            await self.forward(message)
+            return
+        if kind == "websocket.close":
+            await self._flush()
+        await self.transmit(message)
+
+    def discard(self) -> asyncio.Task[None] | None:
+        """Throw away what waits in the queue, for good; return its task if there is one."""
+        return None if self.queue is None else self.queue.discard()
+
+    async def _flush(self) -> bool:
+        return self.queue is None or await self.queue.flush(FLUSH_TIMEOUT)
+
+    async def _say(self, message: Message, record: CloseRecord) -> None:
+        try:
+            await self.transmit(message)
+        except WebSocketHandshakeError:
+            # The peer was faster: what could not be said is not how it ended.
+            if self._progress.record is record:
+                self._progress.record = self._inbox.source.closed or ABNORMAL
+
+    async def _in_turn(self, item: str | bytes | Message) -> None:
+        if self._sender is asyncio.current_task():
+            # A middleware sends while it sends; waiting for itself would last for ever.
+            await self._hand_over(item)
+            return
+        if not await self._line().take_turn():
+            raise self._progress.refuse("send")
+        self._sender = asyncio.current_task()
+        try:
+            try:
+                await self._hand_over(item)
+            finally:
+                self._release()
+        except Exception as exc:
+            await self._translate(exc)
+            raise
+        if self._channel is not None and not self._channel.writable:
+            await self._channel.drain()
+
+    async def _send_queued(self, data: str | bytes) -> None:
+        try:
+            await self._hand_over(data)
+        except Exception as exc:
+            await self._translate(exc)
+            raise
+        if self._channel is not None and not self._channel.writable:
+            await self._channel.drain()
+
+    async def _hand_over(self, item: str | bytes | Message) -> None:
+        """Give what has waited for its turn to the server, also while we close."""
+        progress = self._progress
+        if progress.peer_gone or progress.told:
+            raise ConnectionResetError
+        if not isinstance(item, str | bytes):
+            await self._send(item)
+            return
+        if self._channel is None:
+            key = "text" if isinstance(item, str) else "bytes"
+            await self._send({"type": "websocket.send", key: item})
+        else:
+            _write_frame(self._channel, item)
+        progress.sent += 1
+
+    async def _translate(self, exc: Exception) -> None:
+        """Raise what a failed write means when the peer is gone; else it is the server's word."""
         if isinstance(exc, OSError) or self._inbox.source.closed is not None:
-            return await self._inbox.deliver()
-        return exc
+            raise await self._inbox.deliver() from exc
 
-    async def flush(self, timeout: float | None = None) -> None:
-        """Wait until the queue is empty, at most `timeout` seconds (`None`: no limit)."""
-        if self.queue is not None:
-            await self.queue.flush(timeout)
+    def _line(self) -> OutgoingQueue:
+        """Return the queue, behind the message that is being sent."""
+        if self.queue is None:
+            self.queue = OutgoingQueue(self._bounds, self._send_queued, self._overflow)
+        if self._sender is not None:
+            self.queue.hold()
+        return self.queue
 
-    async def stop(self) -> None:
-        """Throw away what waits in the queue."""
+    def _release(self) -> None:
+        self._sender = None
         if self.queue is not None:
-            await self.queue.stop()
+            self.queue.pass_turn()
 
 
 def _write_frame(channel: FrameChannel, data: str | bytes) -> None:
@@ -130,3 +260,16 @@ def _write_frame(channel: FrameChannel, data: str | bytes) -> None:
         channel.write_text(data)
     else:
         channel.write_bytes(data)
+
+
+def _marked(send: Send, progress: Progress) -> Send:
+    """Return `send`, saying meanwhile that the state has been advanced for this event."""
+
+    async def marked(message: Message) -> None:
+        token = passing.set((progress, kind_of(message)))
+        try:
+            await send(message)
+        finally:
+            passing.reset(token)
+
+    return marked

@@ -22,7 +22,6 @@ from telex._state import (
 from telex._types import CloseRecord, Message
 from telex.exceptions import WebSocketDisconnect, WebSocketHandshakeError
 
-
 READING: Final = "reading"
 
 passing: Final[ContextVar[tuple[Progress, str] | None]] = ContextVar("telex.passing", default=None)
@@ -134,11 +133,20 @@ class Progress:
 
     def disconnect(self) -> WebSocketDisconnect:
         """Return the error for a call after the peer ended the connection."""
-        record = self.record or CloseRecord(1006, "", "client")
+        record = self.record
+        if record is None or record.closed_by != "client":
+            # A denial was on its way.
+            return WebSocketDisconnect(1006)
         return WebSocketDisconnect(record.code, record.reason)
 
     def refuse(self, action: str) -> WebSocketHandshakeError:
         """Return the error for a call while the connection is not open."""
-        if self.peer_gone and (self.record is None or self.record.closed_by == "client"):
+        closed_by_us = self.application is Phase.DISCONNECTED and (
+            self.record is not None and self.record.closed_by == "server"
+        )
+        if self.peer_gone and not closed_by_us:
             return self.disconnect()
+        if self.application is Phase.CONNECTED and not self.open:
+            # The accept is on its way.
+            return refusal(Phase.CONNECTING, action)
         return refusal(self.application, action)

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Final
 
 from telex._progress import READING, Progress, passing
@@ -88,6 +87,12 @@ def _size(message: Message) -> int:
     if data is None:
         data = message.get("bytes")
     return len(data) if isinstance(data, str | bytes | bytearray | memoryview) else 0
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the current task that was cancelled, and not what it awaits."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class AsgiSource:
@@ -197,10 +202,9 @@ class AsgiSource:
             Exception: What `receive` raised, once.
         """
         while True:
-            if self.connect is not None:
-                message, self.connect = self.connect, None
-                return message
-            message = self.poll_message()
+            message, self.connect = self.connect, None
+            if message is None:
+                message = self.poll_message()
             if message is not None:
                 return message
             if self._closed is not None:
@@ -258,6 +262,10 @@ class AsgiSource:
         token = passing.set((self._progress, READING)) if self._wrapped else None
         try:
             self._arrived(await self._receive())
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            self._end(ABNORMAL)
         except Exception as exc:
             self._failed(exc)
         finally:

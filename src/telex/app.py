@@ -60,7 +60,7 @@ class App:
     ) -> None:
         if disconnect_grace is not None and disconnect_grace < 0:
             raise ValueError(f"disconnect_grace must be seconds or None, not {disconnect_grace!r}")
-        self.state = State({})
+        self.state = State()
         self._handlers: dict[type[BaseException], ExceptionHandler] = {}
         for exc_class, handler in (exception_handlers or {}).items():
             self.add_exception_handler(exc_class, handler)
@@ -91,7 +91,7 @@ class App:
         await self._stack(scope, receive, send)
 
     def _share_state(self, scope: Scope) -> None:
-        """See to it that every scope has its own copy of what the lifespan left (ASGI "Lifespan")."""
+        """Give each scope its own copy of what the lifespan left (ASGI "Lifespan State")."""
         if scope["type"] == "lifespan":
             self._lifespan_state = scope.setdefault("state", {})
             return

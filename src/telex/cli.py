@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -161,5 +162,9 @@ def connect(
     except client.UsageError as error:
         _fail(error)
     except KeyboardInterrupt:
+        code = 1
+    except BrokenPipeError:
+        # `| head` has seen enough; what Python still holds for it is dropped.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     raise typer.Exit(code)

@@ -11,9 +11,10 @@ import pytest
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from opened import connecting, left, opened, soon, turns
+from opened import connecting, left, opened, soon, state, turns
 from peer import D, Peer
 from telex import CloseCode, WebSocketRuntimeError, WebSocketState
+from telex._types import Message, Receive, Scope, Send
 
 
 def response_of(peer: Peer) -> tuple[int, dict[bytes, bytes], bytes]:
@@ -54,12 +55,12 @@ async def test_reject_sends_a_response_where_the_server_can() -> None:
 @pytest.mark.row("T38")
 @pytest.mark.parametrize("extensions", [{}, None, {"other": {}}])
 async def test_reject_closes_where_the_server_cannot(extensions: dict[str, Any] | None) -> None:
-    for rejecting in (
-        lambda ws: ws.reject(401, body="who?"),
-        lambda ws: ws.send_denial_response(PlainTextResponse("who?", 401)),
-    ):
+    for response in (None, PlainTextResponse("who?", 401)):
         ws, peer = connecting(extensions=extensions)
-        await rejecting(ws)
+        if response is None:
+            await ws.reject(401, body="who?")
+        else:
+            await ws.send_denial_response(response)
         assert peer.closes == [(1008, "")]
         assert len(peer.sent) == 1
         assert ws.connection_state is WebSocketState.DISCONNECTED
@@ -131,27 +132,27 @@ async def test_a_visible_rejection_accepts_and_closes() -> None:
 
 
 async def test_after_accept_and_after_the_end_nothing_can_be_rejected() -> None:
-    for keywords in ({}, {"visible": 4000}):
+    for visible in (None, 4000):
         for connection in (opened(), opened(denial=True)):
             ws, peer = await connection
             with pytest.raises(WebSocketRuntimeError):
-                await ws.reject(**keywords)
+                await ws.reject(visible=visible)
             assert peer.types == ["accept"]
         ws, peer = connecting(denial=True)
         await ws.reject()
         sent = list(peer.sent)
         with pytest.raises(WebSocketRuntimeError):
-            await ws.reject(**keywords)
+            await ws.reject(visible=visible)
         with pytest.raises(WebSocketRuntimeError):
             await ws.send_denial_response(Response())
         assert peer.sent == sent
 
 
 async def test_rejecting_a_client_that_has_given_up_does_nothing() -> None:
-    for keywords in ({}, {"visible": 4401}):
+    for visible in (None, 4401):
         ws, peer = connecting(D(1001), connect=False)
         assert (await ws.receive())["type"] == "websocket.disconnect"
-        await ws.reject(**keywords)
+        await ws.reject(visible=visible)
         assert peer.sent == []
         assert (ws.close_code, ws.closed_by) == (1001, "client")
     ws, peer = connecting(D(1001), connect=False)
@@ -167,7 +168,7 @@ async def test_rejecting_after_the_client_left_an_accepted_connection_is_refused
 
 
 async def test_any_starlette_response_can_be_the_denial() -> None:
-    ran = []
+    ran: list[int] = []
     response = JSONResponse(
         {"error": "é"}, 409, {"x-a": "1"}, background=BackgroundTask(ran.append, 1)
     )
@@ -197,14 +198,30 @@ async def test_a_denial_may_be_a_stream(spec_version: str) -> None:
 async def test_a_stream_for_a_client_that_gives_up_is_stopped() -> None:
     async def endless() -> AsyncIterator[str]:
         yield "one"
-        await asyncio.Event().wait()
+        peer.fail_sends_with = OSError()
+        yield "two"
+        raise AssertionError("asked for more")
 
-    ws, peer = connecting(denial=True, asgi={"version": "3.0", "spec_version": "2.3"})
-    denying = asyncio.create_task(ws.send_denial_response(StreamingResponse(endless(), 403)))
-    await turns()
+    ws, peer = connecting(denial=True)
+    await soon(ws.send_denial_response(StreamingResponse(endless(), 403)))
     assert peer.types == ["http.response.start", "http.response.body"]
+
+
+async def test_a_response_that_listens_is_told_that_the_client_gave_up() -> None:
+    class Patient(Response):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            heard.append(await receive())
+
+    heard: list[Message] = []
+    ws, peer = connecting(denial=True)
+    denying = asyncio.create_task(ws.send_denial_response(Patient()))
+    await turns()
+    assert heard == []
     peer.feed(D(1006))
     await soon(denying)
+    assert heard == [{"type": "http.disconnect"}]
+    assert peer.types == ["http.response.start"]
 
 
 async def test_a_denial_may_be_written_by_hand() -> None:
@@ -219,7 +236,7 @@ async def test_a_denial_may_be_written_by_hand() -> None:
     await ws.send(body)
     assert ws.connection_state is WebSocketState.CONNECTING
     await ws.send({**body, "more_body": False})
-    assert ws.connection_state is WebSocketState.DISCONNECTED
+    assert state(ws) is WebSocketState.DISCONNECTED
     assert (ws.close_code, ws.closed_by) == (CloseCode.INTERNAL_ERROR, "server")
     with pytest.raises(WebSocketRuntimeError):
         await ws.send(body)

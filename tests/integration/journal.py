@@ -21,22 +21,21 @@ class Journal:
 
     def __init__(self) -> None:
         self._pages: defaultdict[str, list[Entry]] = defaultdict(list)
-        self._news = asyncio.Condition()
+        self._news = asyncio.Event()
 
     async def read(self, key: str) -> AsyncIterator[Entry]:
         """Go through the entries of a key, also those still to come."""
         page = self._pages[key]
         position = 0
         while True:
-            async with self._news:
-                await self._news.wait_for(lambda: len(page) > position)
             while position < len(page):
-                yield page[position]
                 position += 1
+                yield page[position - 1]
+            await self._news.wait()
 
-    async def write(self, scope: Mapping[str, Any], what: str, /, **how: object) -> None:
+    def write(self, scope: Mapping[str, Any], what: str, /, **how: object) -> None:
         """Add an entry for the connection that a scope describes."""
         for key in parse_qs(scope["query_string"].decode("ascii")).get("key", ()):
             self._pages[key].append({"what": what, **how})
-        async with self._news:
-            self._news.notify_all()
+        self._news.set()
+        self._news = asyncio.Event()

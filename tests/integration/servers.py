@@ -26,6 +26,9 @@ TESTS = Path(__file__).parents[1]
 DEADLINE = 20.0
 """Seconds a server may take to answer, and to stop."""
 
+PATIENCE = 10.0
+"""Seconds servers get to stop when the tests are through."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -110,9 +113,9 @@ class Server:
         """Send SIGTERM, as a supervisor does, and do not wait."""
         self._process.terminate()
 
-    def finish(self) -> int:
+    def finish(self, timeout: float = DEADLINE) -> int:
         """Wait until the process has ended and return its exit code."""
-        return self._process.wait(DEADLINE)
+        return self._process.wait(timeout)
 
     def wait_until_it_answers(self) -> None:
         """Wait until the port takes connections."""
@@ -162,7 +165,7 @@ def start(
             cwd=TESTS,
             env={
                 **os.environ,
-                "PYTHONPATH": str(TESTS),
+                "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
                 "PYTHONUNBUFFERED": "1",
                 "NO_COLOR": "1",
                 **(env or {}),
@@ -180,9 +183,10 @@ def stop(*servers: Server) -> None:
     for server in servers:
         if server.running:
             server.terminate()
+    give_up = time.monotonic() + PATIENCE
     for server in servers:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            server.finish()
+            server.finish(max(give_up - time.monotonic(), 0))
         server.kill()
         server._log.unlink()
 

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from integration.servers import KINDS, Kind, Server, start, stop
+
+APP = "integration.app:served"
+
+
+@pytest.fixture(scope="session")
+def start_once() -> Iterator[Callable[[Kind], Server]]:
+    """Starts a server at its first use; all are stopped at the end of the session."""
+    running: dict[str, Server] = {}
+
+    def get(kind: Kind) -> Server:
+        if kind.name not in running:
+            running[kind.name] = server = start(kind, APP)
+            server.wait_until_it_answers()
+        return running[kind.name]
+
+    yield get
+    stop(*running.values())
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest, start_once: Callable[[Kind], Server]) -> Server:
+    """Each of the six servers, with the application under test."""
+    return start_once(KINDS[request.param])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Iterator[None]:
+    """Show what the server printed when a test fails."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Server):
+                report.sections.append((f"Output of {value}", value.output))
+    return report
