@@ -99,6 +99,10 @@ async def beside_a_missing_name(it: WebSocket, other: Missing | None = None) -> 
     got.append(it)
 
 
+async def by_name_with_a_missing_hint(ws: Missing) -> None:
+    got.append(ws)
+
+
 async def with_prefix(prefix: str, ws: WebSocket) -> None:
     assert prefix == "bound"
     got.append(ws)
@@ -144,6 +148,7 @@ def decorated(fn: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[Non
         with_defaults,
         with_anything,
         beside_a_missing_name,
+        by_name_with_a_missing_hint,
         functools.partial(with_prefix, "bound"),
         functools.partial(with_prefix, prefix="bound"),
         functools.partial(functools.partial(with_prefix), "bound"),

@@ -24,9 +24,7 @@ from telex import (
 from telex import lifecycle as lifecycle_module
 from telex._cleanup import CLEANUP_TIMEOUT
 from telex.context import current
-from telex.handlers import function_endpoint
 from telex.lifecycle import connection_app, on_end
-from telex.websockets import link_of
 
 GRACE = 0.05
 FOR_EVER = 600.0
@@ -354,21 +352,18 @@ async def test_cleanups_run_before_the_hook_and_before_the_application_returns()
 async def test_tasks_and_threads_of_a_handler_see_its_connection() -> None:
     seen: list[bool] = []
 
-    async def look() -> None:
-        seen.append(websocket == expected)
-
-    def look_in_a_thread() -> bool:
-        return bool(websocket == expected)
-
     async def handler(ws: WebSocket) -> None:
-        nonlocal expected
-        expected = ws
+        async def look() -> None:
+            seen.append(websocket == ws)
+
+        def look_in_a_thread() -> bool:
+            return bool(websocket == ws)
+
         await asyncio.create_task(look())
         seen.append(await asyncio.to_thread(look_in_a_thread))
         loop = asyncio.get_running_loop()
         seen.append(await loop.run_in_executor(None, look_in_a_thread))
 
-    expected: WebSocket
     await serve(app_with(handler))
     assert seen == [True, True, False]
 
@@ -641,3 +636,18 @@ async def test_a_stop_does_not_count_when_the_task_was_cancelled_before() -> Non
     peer = await serve(swallowing, D(1001))
     assert running.is_set()
     assert peer.types == ["accept"]
+
+
+async def test_a_coroutine_that_is_thrown_away_ends_without_a_word() -> None:
+    """The loop is closed, or the server forgot the task: nothing can be awaited any more."""
+    peer = Peer()
+
+    async def handler(ws: WebSocket) -> None:
+        await ws.accept()
+        await asyncio.sleep(FOR_EVER)
+
+    running: Any = app_with(handler)(make_scope(), peer.receive, peer.send)
+    running.send(None)
+    running.close()
+    assert peer.types == ["accept"]
+    assert current.get(None) is None

@@ -56,7 +56,7 @@ async def received(encoding: str, *script: Any) -> list[Any]:
 async def test_the_chat_view_of_the_document_runs(
     encoding_comment: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = f'''
+    source = f"""
 from telex import SocketView, websocket
 
 @app.router.websocket("/chat")
@@ -71,9 +71,9 @@ class ChatView(SocketView):
 
     async def on_disconnect(self, close_code: int):
         pass
-'''
+"""
     app = App()
-    exec(source, {"app": app, "__name__": "document"})  # noqa: S102
+    exec(source, {"app": app, "__name__": "document"})
     peer = await serve(app, T('{"a":1}'), T('"日本"'), D(4001), scope=make_scope("/chat"))
     assert peer.data == ['{"echo":{"a":1}}', '{"echo":"日本"}']
     assert peer.types == ["accept", "send", "send"]
@@ -337,7 +337,7 @@ async def test_servers_that_send_both_keys_are_understood() -> None:
     assert await received("bytes", binary) == [b"x"]
 
 
-@pytest.mark.row("K22", "K23", "Z13", "Z14")
+@pytest.mark.row("K22", "K23", "Z13", "Z14", "C50")
 @pytest.mark.parametrize(
     ("encoding", "right", "wrong", "expected"),
     [("text", T("x"), B(b"x"), "x"), ("bytes", B(b"x"), T("x"), b"x")],
@@ -360,10 +360,19 @@ async def test_json_values_of_every_kind_arrive_decoded() -> None:
     assert await received("json", *(B(text.encode()) for text in texts)) == values
 
 
-@pytest.mark.row("K24", "Z15", "K13", "C49")
+@pytest.mark.row("K24", "Z15", "C50", "C49")
 @pytest.mark.parametrize(
     "message",
-    [T(""), T("{"), T("NaN"), T("[1]]"), B(b"\xff\xfe"), B(b"\xff"), T("[" * 100_000), T("1" * 5000)],
+    [
+        T(""),
+        T("{"),
+        T("NaN"),
+        T("[1]]"),
+        B(b"\xff\xfe"),
+        B(b"\xff"),
+        T("[" * 100_000),
+        T("1" * 5000),
+    ],
     ids=["empty", "open", "nan", "more", "bom", "not utf-8", "deep", "long"],
 )
 async def test_malformed_json_closes_with_1003(

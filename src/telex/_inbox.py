@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from telex._progress import Progress
 from telex._source import ABNORMAL, AsgiSource
@@ -47,14 +47,16 @@ class Inbox:
         self._parked: asyncio.Future[None] | None = None
         progress.watchers.append(self._wake)
 
-    async def read(self) -> str | bytes:
-        """Return the payload of the next message.
+    def read(self) -> Coroutine[Any, Any, str | bytes]:
+        """Return the payload of the next message, when it is awaited.
+
+        No coroutine of its own: one frame less for each message.
 
         Raises:
             WebSocketDisconnect: The peer ended the connection and every message was read.
             WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
         """
-        return await self._take(self._poll)
+        return self._take(self._poll)
 
     async def read_message(self) -> Message:
         """Return the next event as the server gave it; a disconnect is returned, not raised.

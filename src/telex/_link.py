@@ -342,9 +342,7 @@ class Link:
             return
         self.outlet.discard()
         if self.channel is not None:
-            progress.application = Phase.DISCONNECTED
-            progress.open = False
-            progress.end(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
+            progress.cut()
             self.channel.abort()
             await self._closed()
             return
@@ -383,9 +381,7 @@ class Link:
         """Stop every task of the connection and run what cleanups are left."""
         if self.progress.open:
             # Whoever still waits for a message waits for nothing: the application has returned.
-            self.progress.application = Phase.DISCONNECTED
-            self.progress.open = False
-            self.progress.end(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
+            self.progress.cut()
             self.progress.notify()
         tasks = [task for link in (self, *self._rewired) for task in link._dismiss() if task]
         try:

@@ -18,7 +18,7 @@ from telex._cleanup import shielded
 from telex._inbox import Inbox
 from telex._outbox import FLUSH_TIMEOUT, Outbox, OutgoingQueue
 from telex._progress import Progress, kind_of, passing
-from telex._source import ABNORMAL
+from telex._source import ABNORMAL, AsgiSource
 from telex._types import CloseRecord, FrameChannel, Message, Send
 from telex.exceptions import WebSocketHandshakeError
 
@@ -186,6 +186,10 @@ class Outlet:
         return self.queue is None or await self.queue.flush(FLUSH_TIMEOUT)
 
     async def _say(self, message: Message, record: CloseRecord) -> None:
+        source = self._inbox.source
+        if isinstance(source, AsgiSource):
+            # Granian 2.8 sends no close while somebody waits in its `receive`.
+            source.cancel()
         try:
             await self.transmit(message)
         except WebSocketHandshakeError:

@@ -119,6 +119,12 @@ class Progress:
         if self.record is None:
             self.record = record
 
+    def cut(self) -> None:
+        """Take note that we end the connection without a close."""
+        self.application = Phase.DISCONNECTED
+        self.open = False
+        self.end(CloseRecord(1006, "", "server"))
+
     def deliver(self, record: CloseRecord) -> WebSocketHandshakeError:
         """Tell the application that the peer is gone; returns the error to raise."""
         self.client = Phase.DISCONNECTED

@@ -107,7 +107,6 @@ class AsgiSource:
     __slots__ = (
         "_asking",
         "_buffer",
-        "_bytes",
         "_closed",
         "_failure",
         "_others",
@@ -128,7 +127,6 @@ class AsgiSource:
         self._progress = progress
         self._wrapped = wrapped
         self._buffer: deque[Message] = deque()
-        self._bytes = 0
         self._closed: CloseRecord | None = None
         self._failure: Exception | None = None
         self._room: asyncio.Future[None] | None = None
@@ -167,6 +165,8 @@ class AsgiSource:
             WebSocketRuntimeError: The event is no proper message; it is consumed.
             Exception: What `receive` raised, once, after the messages before it.
         """
+        if self._buffer:
+            return payload(self._next())
         message = self.poll_message()
         return None if message is None else payload(message)
 
@@ -177,11 +177,12 @@ class AsgiSource:
                 failure, self._failure = self._failure, None
                 raise failure
             return None
-        message = self._buffer.popleft()
-        self._bytes -= _size(message)
+        return self._next()
+
+    def _next(self) -> Message:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
-        return message
+        return self._buffer.popleft()
 
     def wait(self) -> asyncio.Future[None]:
         """Return a future that is done when there is something new; starts the task."""
@@ -244,7 +245,7 @@ class AsgiSource:
             passing.set((self._progress, READING))
         try:
             while self._closed is None and not self._stopped:
-                if len(self._buffer) >= MAX_MESSAGES or self._bytes >= MAX_BYTES:
+                if self._buffer and self._is_full():
                     self._room = asyncio.get_running_loop().create_future()
                     await self._room
                     continue
@@ -256,6 +257,10 @@ class AsgiSource:
             raise
         except Exception as exc:
             self._failed(exc)
+
+    def _is_full(self) -> bool:
+        buffer = self._buffer
+        return len(buffer) >= MAX_MESSAGES or sum(map(_size, buffer)) >= MAX_BYTES
 
     async def _ask(self) -> None:
         self._asking = True
@@ -294,7 +299,6 @@ class AsgiSource:
             self.connect = message
         else:
             self._buffer.append(message)
-            self._bytes += _size(message)
         self._wake()
 
     def _failed(self, exc: Exception) -> None:

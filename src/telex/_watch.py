@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from telex._link import Link
@@ -72,9 +73,8 @@ class DisconnectWatch:
             remaining = task.uncancel()
         return not remaining
 
-    def _later(self, then: object) -> None:
+    def _later(self, then: Callable[[], None]) -> None:
         assert self._grace is not None
-        assert callable(then)
         self._timer = asyncio.get_running_loop().call_later(self._grace, then)
 
     def _look(self) -> None:
@@ -87,6 +87,7 @@ class DisconnectWatch:
         if self._timer is not None:
             self._timer.cancel()
         if not self._knows():
+            self._read = self._link.progress.received
             self._later(self._expire)
 
     def _knows(self) -> bool:

@@ -216,7 +216,7 @@ async def test_a_polling_handler_knows_and_is_left_alone() -> None:
     async def handler(ws: WebSocket) -> None:
         await ws.accept()
         while not await ws.is_disconnected():
-            await asyncio.sleep(0)
+            await turns()
         await asyncio.sleep(3 * GRACE)
         done.append("saved")
 

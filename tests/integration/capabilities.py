@@ -244,7 +244,12 @@ TEXT_HEADER = Row(
 )
 FOREIGN_SUBPROTOCOL = Row(
     "Accepting a subprotocol that was not offered",
-    (*["sent; the client refuses"] * 2, *["the handshake fails"] * 3, "sent; the client refuses"),
+    (
+        *["sent; the client refuses"] * 2,
+        *["the handshake fails"] * 2,
+        "no answer",
+        "sent; the client refuses",
+    ),
     "S15",
 )
 EMPTY_SUBPROTOCOL = Row(
@@ -252,7 +257,8 @@ EMPTY_SUBPROTOCOL = Row(
     (
         "sent; the client refuses",
         "none is sent",
-        *["the handshake fails"] * 3,
+        *["the handshake fails"] * 2,
+        "no answer",
         "sent; the client refuses",
     ),
     "S15",

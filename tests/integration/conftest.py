@@ -28,7 +28,18 @@ def start_once() -> Iterator[Callable[[Kind], Server]]:
 @pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest, start_once: Callable[[Kind], Server]) -> Server:
     """Each of the six servers, with the application under test."""
-    return start_once(KINDS[request.param])
+    server = start_once(KINDS[request.param])
+    server.begin()
+    return server
+
+
+@pytest.fixture
+def quiet_server(server: Server) -> Iterator[Server]:
+    """The same, for tests in which nothing goes wrong on the server."""
+    yield server
+    assert "Traceback" not in server.new_output
+    assert "never awaited" not in server.new_output
+    assert "never retrieved" not in server.new_output
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,5 +51,5 @@ def pytest_runtest_makereport(
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
             if isinstance(value, Server):
-                report.sections.append((f"Output of {value}", value.output))
+                report.sections.append((f"Output of {value}", value.new_output))
     return report

@@ -51,7 +51,7 @@ class Kind:
 
 
 def _uvicorn(ws: str, library: str) -> Kind:
-    command = f"uvicorn {{app}} --host 127.0.0.1 --port {{port}} --ws {ws}"
+    command = f"uvicorn {{app}} --host 127.0.0.1 --port {{port}} --ws {ws} --log-level warning"
     return Kind(f"uvicorn {ws}", ("uvicorn", library), command)
 
 
@@ -66,7 +66,7 @@ KINDS = {
             ("hypercorn", "wsproto"),
             "hypercorn {app} --bind 127.0.0.1:{port} --graceful-timeout 1",
         ),
-        Kind("daphne", ("daphne", "autobahn"), "daphne -b 127.0.0.1 -p {port} {app}"),
+        Kind("daphne", ("daphne", "autobahn"), "daphne -v 0 -b 127.0.0.1 -p {port} {app}"),
         Kind(
             "granian",
             ("granian",),
@@ -91,6 +91,7 @@ class Server:
     port: int
     _process: subprocess.Popen[bytes] = field(repr=False)
     _log: Path = field(repr=False)
+    _seen: int = field(default=0, repr=False)
 
     def __str__(self) -> str:
         return self.kind.name
@@ -103,6 +104,15 @@ class Server:
     def output(self) -> str:
         """Everything it has printed."""
         return self._log.read_text(errors="replace")
+
+    def begin(self) -> None:
+        """Have `new_output` begin here."""
+        self._seen = len(self.output)
+
+    @property
+    def new_output(self) -> str:
+        """What it has printed since `begin`."""
+        return self.output[self._seen :]
 
     @property
     def running(self) -> bool:

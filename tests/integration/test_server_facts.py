@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -76,6 +76,16 @@ class Outcome:
     scope: dict[str, str] = field(default_factory=dict)
     headers: list[tuple[str, str]] = field(default_factory=list)
 
+    def ended(self, exc: ConnectionClosed) -> None:
+        """Take down how the connection was closed."""
+        if exc.rcvd is not None:
+            self.close = (int(exc.rcvd.code), exc.rcvd.reason)
+            self.how = str(self.close[0])
+        elif exc.sent is not None and exc.sent.code == 1002:
+            self.how = "an invalid frame is sent"
+        else:
+            self.how = "1006"
+
     def errors(self) -> list[str]:
         """The exceptions that steps raised."""
         return [step["error"] for step in self.steps if step["error"]]
@@ -92,15 +102,53 @@ class Outcome:
         return "the code is `None`" if message["code"] is None else code
 
 
+Client = Callable[[Call, Outcome], Awaitable[None]]
+
+
+async def listen(call: Call, outcome: Outcome) -> None:
+    """Read to the end, for as long as it takes to be sure that none comes."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                outcome.messages.append(await call.ws.recv())
+    except TimeoutError:
+        outcome.how = "stays open"
+    except ConnectionClosed as exc:
+        outcome.ended(exc)
+
+
+async def ask(call: Call, outcome: Outcome) -> None:
+    """See whether the connection goes on when the application has ended: a ping is answered."""
+    await call.entries(until="done")
+    try:
+        await (await call.ws.ping())
+        outcome.how = "stays open"
+    except ConnectionClosed as exc:
+        outcome.ended(exc)
+
+
+async def hang_up(call: Call, outcome: Outcome) -> None:
+    await call.ws.close(4321, "bye")
+
+
+async def vanish(call: Call, outcome: Outcome) -> None:
+    call.vanish()
+
+
+async def close_without_code(call: Call, outcome: Outcome) -> None:
+    call.ws.transport.write(b"\x88\x80\0\0\0\0")
+    await call.ws.wait_closed()
+
+
+async def look(call: Call, outcome: Outcome) -> None:
+    """Only the handshake matters."""
+
+
 async def talk(
-    server: Server,
-    *steps: Step,
-    client: Callable[[Call], Awaitable[None]] | None = None,
-    path: str = "",
-    **options: Any,
+    server: Server, *steps: Step, client: Client = listen, **options: Any
 ) -> Outcome:
     """Have the application do these steps; return what came of it."""
-    call = Call(server, path + script(*steps))
+    call = Call(server, script(*steps))
     outcome = Outcome()
     async with asyncio.timeout(DEADLINE):
         try:
@@ -109,7 +157,7 @@ async def talk(
             ) as call.ws:
                 assert call.ws.response is not None
                 outcome.headers = [*call.ws.response.headers.raw_items()]
-                await (_listen(call.ws, outcome) if client is None else client(call))
+                await client(call, outcome)
         except TimeoutError:
             outcome.how = "no answer"
         except InvalidStatus as exc:
@@ -124,40 +172,6 @@ async def talk(
     outcome.scope = entries[0]["scope"]
     outcome.steps = entries[1:-1]
     return outcome
-
-
-async def _listen(ws: ClientConnection, outcome: Outcome) -> None:
-    try:
-        while True:
-            async with asyncio.timeout(PATIENCE):
-                outcome.messages.append(await ws.recv())
-    except TimeoutError:
-        outcome.how = "stays open"
-    except ConnectionClosed as exc:
-        if exc.rcvd is not None:
-            outcome.close = (int(exc.rcvd.code), exc.rcvd.reason)
-            outcome.how = str(outcome.close[0])
-        elif exc.sent is not None and exc.sent.code == 1002:
-            outcome.how = "an invalid frame is sent"
-        else:
-            outcome.how = "1006"
-
-
-async def hang_up(call: Call) -> None:
-    await call.ws.close(4321, "bye")
-
-
-async def vanish(call: Call) -> None:
-    call.vanish()
-
-
-async def close_without_code(call: Call) -> None:
-    call.ws.transport.write(b"\x88\x80\0\0\0\0")
-    await call.ws.wait_closed()
-
-
-async def look(call: Call) -> None:
-    """Only the handshake matters."""
 
 
 # Before accept
@@ -299,7 +313,7 @@ async def test_forwarded_headers(server: Server) -> None:
 
 @pytest.mark.row("S3")
 async def test_an_application_that_returns_while_open(server: Server) -> None:
-    outcome = await talk(server, RECEIVE, ACCEPT)
+    outcome = await talk(server, RECEIVE, ACCEPT, client=ask)
     assert outcome.how == table.RETURN_OPEN.on(server)
 
 
@@ -321,11 +335,11 @@ async def test_an_application_that_raises_while_open(server: Server) -> None:
 async def test_close_codes_that_are_not_private(
     server: Server, code: int, row: table.Row
 ) -> None:
-    outcome = await talk(server, RECEIVE, ACCEPT, close(code), send(text="still here"), CLOSE)
-    how = "stays open" if outcome.messages == ["still here"] else outcome.how
-    if outcome.steps[2]["error"]:
-        how = f"`{outcome.steps[2]['error']}`, {how}"
-    assert how.replace(str(code), "that code") == row.on(server)
+    outcome = await talk(server, RECEIVE, ACCEPT, close(code), client=ask)
+    how = "that code" if outcome.close == (code, "") else outcome.how
+    if outcome.errors():
+        how = f"`{outcome.errors()[0]}`, {how}"
+    assert how == row.on(server)
 
 
 @pytest.mark.row("S6")
@@ -408,7 +422,7 @@ async def test_what_comes_when_the_client_closes_without_a_code(server: Server) 
 
 @pytest.mark.row("S10")
 async def test_the_keys_of_messages(server: Server) -> None:
-    async def say(call: Call) -> None:
+    async def say(call: Call, outcome: Outcome) -> None:
         for message in ("t", b"b", "", b""):
             await call.ws.send(message)
         await call.ws.close()
