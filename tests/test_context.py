@@ -121,6 +121,7 @@ OF_CLASSES_ONLY = {
     "__dict__",
     "__orig_bases__",
     "__parameters__",
+    "__slotnames__",
     "__static_attributes__",
     "__firstlineno__",
     "__weakref__",
@@ -129,11 +130,11 @@ OF_CLASSES_ONLY = {
 
 @pytest.mark.row("T81")
 def test_no_special_method_of_the_connection_is_forgotten() -> None:
-    special = {name for name in dir(WebSocket) if re_special(name)} - set(dir(object))
+    special = {name for name in dir(WebSocket) if is_special(name)} - set(dir(object))
     assert special - OF_CLASSES_ONLY - vars(type(websocket)).keys() == set()
 
 
-def re_special(name: str) -> bool:
+def is_special(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 

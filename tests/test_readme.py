@@ -68,8 +68,6 @@ async def test_the_server_answers_in_process(module: Callable[[str], Any]) -> No
     assert peer.data == ["you said hello"]
 
 
-# Starlette's client prefers httpx2, which the README installs.
-@pytest.mark.filterwarnings("ignore:Using .httpx. with .starlette.testclient.")
 def test_the_test_passes(module: Callable[[str], Any]) -> None:
     module("test_main").test_echo()
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from peer import DEADLINE, D, Peer, T, make_scope, serve
 
+from peer import DEADLINE, D, Peer, T, make_scope, serve
 from telex import App, WebSocket, WebSocketDisconnect
 from telex._types import Message
 
@@ -198,8 +198,7 @@ async def test_in_a_handler_the_peer_leaving_a_ticker_is_a_normal_end() -> None:
 
         async with ws, ws.tasks() as tasks:
             tasks.start(tick(ws.send_text))
-            async for message in ws:
-                ended.append(str(message))
+            ended.extend([text async for text in ws.iter_text()])
 
     peer = await serve(app, T("hello"), D(1001))
     assert ended == ["hello", "ticker"]

@@ -62,7 +62,7 @@ class Link:
     """
 
     __slots__ = (
-        "_dropping",
+        "_closing",
         "_receive",
         "_rewired",
         "_send",
@@ -90,7 +90,7 @@ class Link:
         """Whether a life cycle runs the handler and will end the connection."""
         self.progress: Progress = Progress() if base is None else base.progress
         self.cleanups: Cleanups = Cleanups() if base is None else base.cleanups
-        self._dropping: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         channel: FrameChannel | None = (scope.get("extensions") or {}).get(FRAMES_EXTENSION)
         self.channel = channel
         links = () if base is None else (base, *base._rewired)
@@ -214,7 +214,11 @@ class Link:
         if passing.get() == (progress, READING):
             return await self._event()
         if not progress.connect_taken:
-            message = await self._take_connect()
+            try:
+                message = await self._take_connect()
+            except asyncio.CancelledError:
+                progress.connect_taken = False
+                raise
             if progress.peer_gone:
                 progress.deliver(close_record(message))
                 await self.cleanups.run()
@@ -240,7 +244,7 @@ class Link:
             source.start()
         for _ in range(_PEEK_TURNS):
             if progress.over or source.closed is not None:
-                progress.told = True
+                progress.tell(source.closed)
                 return True
             await asyncio.sleep(0)
         return False
@@ -259,7 +263,7 @@ class Link:
                 await over.wait()
         finally:
             progress.watchers.remove(over.set)
-        progress.told = True
+        progress.tell(source.closed)
 
     # Writing
 
@@ -325,7 +329,11 @@ class Link:
         record = CloseRecord(check_code(code), clip_reason(reason), "server")
         message = self._begin_close(record, message)
         try:
-            await self.outlet.close(message, record)
+            if self.outlet.busy:
+                # In a task: should this be cancelled, the client is told all the same.
+                await asyncio.shield(self._close_behind(message, record))
+            else:
+                await self.outlet.close(message, record)
         finally:
             await self._closed()
 
@@ -338,6 +346,8 @@ class Link:
     async def abort(self) -> None:
         """Drop the peer. Without a frame channel: close with 1001, waiting at most a second."""
         progress = self.progress
+        if progress.told and not progress.over:
+            await self.inbox.deliver()
         if progress.over:
             return
         self.outlet.discard()
@@ -362,20 +372,24 @@ class Link:
     def _overflow(self) -> None:
         record = CloseRecord(int(CloseCode.SLOW_CONSUMER), "slow consumer", "server")
         message = self._begin_close(record, {"type": "websocket.close"})
-        self._dropping = asyncio.get_running_loop().create_task(
-            self._drop_slow_consumer(message, record), name="telex drops a slow consumer"
-        )
+        self._close_behind(message, record)
 
-    async def _drop_slow_consumer(self, message: Message, record: CloseRecord) -> None:
-        try:
-            async with asyncio.timeout(FLUSH_TIMEOUT):
-                await self.outlet.close(message, record)
-        except TimeoutError:
-            log.debug("a slow consumer did not take the close either")
-        except Exception:
-            log.exception("a slow consumer could not be told")
-        finally:
-            await self._closed()
+    def _close_behind(self, message: Message, record: CloseRecord) -> asyncio.Task[None]:
+        """Have a close sent after what waits, in a task that ends by itself."""
+
+        async def close() -> None:
+            try:
+                async with asyncio.timeout(2 * FLUSH_TIMEOUT):
+                    await self.outlet.close(message, record)
+            except TimeoutError:
+                log.debug("the server does not take the close of a slow client")
+            except Exception:
+                log.exception("a close could not be sent")
+            finally:
+                await self._closed()
+
+        self._closing = asyncio.get_running_loop().create_task(close(), name="telex close")
+        return self._closing
 
     async def finish(self) -> None:
         """Stop every task of the connection and run what cleanups are left."""
@@ -386,12 +400,14 @@ class Link:
         tasks = [task for link in (self, *self._rewired) for task in link._dismiss() if task]
         try:
             if tasks:
-                await asyncio.wait(tasks, timeout=FLUSH_TIMEOUT + STOP_TIMEOUT)
+                _, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
+                for task in late:
+                    task.cancel()
         finally:
             await self.cleanups.run()
 
     def _dismiss(self) -> Iterator[asyncio.Task[None] | None]:
-        yield self._dropping
+        yield self._closing
         yield self.outlet.discard()
         source = self.inbox.source
         if isinstance(source, AsgiSource):

@@ -106,8 +106,8 @@ class OutgoingQueue:
 
     @property
     def busy(self) -> bool:
-        """Whether something waits or is being sent."""
-        return self._task is not None
+        """Whether something waits or is being sent, and was not thrown away."""
+        return self._task is not None and not self._dead
 
     def offer(self, data: str | bytes) -> bool:
         """Put a message in, or say that it was dropped. Never waits."""

@@ -12,18 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
-from telex._cleanup import shielded
 from telex._inbox import Inbox
 from telex._outbox import FLUSH_TIMEOUT, Outbox, OutgoingQueue
 from telex._progress import Progress, kind_of, passing
 from telex._source import ABNORMAL, AsgiSource
 from telex._types import CloseRecord, FrameChannel, Message, Send
 from telex.exceptions import WebSocketHandshakeError
-
-CLOSE_TIMEOUT: Final = 1.0
-"""Seconds a close may take that was cancelled while it waited for what was to go before."""
 
 
 class Outlet:
@@ -67,6 +62,11 @@ class Outlet:
         self._overflow = overflow
         self._sender: asyncio.Task[object] | None = None
         self.queue: OutgoingQueue | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits to be sent."""
+        return self.queue is not None and self.queue.busy
 
     @property
     def buffered(self) -> int:
@@ -156,18 +156,19 @@ class Outlet:
             raise
 
     async def close(self, message: Message, record: CloseRecord) -> None:
-        """Send a `websocket.close` behind what waits, five seconds at most.
-
-        Cancelling it cuts the waiting short; the close is sent all the same.
-        """
-        try:
-            if not await self._flush():
-                self.discard()
-        except asyncio.CancelledError:
+        """Send a `websocket.close` behind what waits, which may take five seconds at most."""
+        if not await self._flush():
             self.discard()
-            await shielded(self._say(message, record), CLOSE_TIMEOUT, "a cancelled close")
-            raise
-        await self._say(message, record)
+        source = self._inbox.source
+        if isinstance(source, AsgiSource):
+            # Granian 2.8 sends no close while somebody waits in its `receive`.
+            source.cancel()
+        try:
+            await self.transmit(message)
+        except WebSocketHandshakeError:
+            # The peer was faster: what could not be said is not how it ended.
+            if self._progress.record is record:
+                self._progress.record = self._inbox.source.closed or ABNORMAL
 
     async def pass_on(self, kind: str, message: Message) -> None:
         """Give an event to the server for a link further in, in its turn."""
@@ -184,18 +185,6 @@ class Outlet:
 
     async def _flush(self) -> bool:
         return self.queue is None or await self.queue.flush(FLUSH_TIMEOUT)
-
-    async def _say(self, message: Message, record: CloseRecord) -> None:
-        source = self._inbox.source
-        if isinstance(source, AsgiSource):
-            # Granian 2.8 sends no close while somebody waits in its `receive`.
-            source.cancel()
-        try:
-            await self.transmit(message)
-        except WebSocketHandshakeError:
-            # The peer was faster: what could not be said is not how it ended.
-            if self._progress.record is record:
-                self._progress.record = self._inbox.source.closed or ABNORMAL
 
     async def _in_turn(self, item: str | bytes | Message) -> None:
         if self._sender is asyncio.current_task():

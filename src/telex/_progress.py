@@ -119,6 +119,12 @@ class Progress:
         if self.record is None:
             self.record = record
 
+    def tell(self, record: CloseRecord | None) -> None:
+        """Take note that the application knows of the end, though messages may be unread."""
+        self.told = True
+        if record is not None:
+            self.end(record)
+
     def cut(self) -> None:
         """Take note that we end the connection without a close."""
         self.application = Phase.DISCONNECTED

@@ -186,7 +186,8 @@ class AsgiSource:
 
     def wait(self) -> asyncio.Future[None]:
         """Return a future that is done when there is something new; starts the task."""
-        self.start()
+        if self._task is None:
+            self.start()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._buffer or self._closed is not None:
             waiter.set_result(None)
@@ -245,7 +246,8 @@ class AsgiSource:
             passing.set((self._progress, READING))
         try:
             while self._closed is None and not self._stopped:
-                if self._buffer and self._is_full():
+                # Weighing a single message would cost more than reading one too many.
+                if len(self._buffer) > 1 and self._is_full():
                     self._room = asyncio.get_running_loop().create_future()
                     await self._room
                     continue

@@ -350,9 +350,10 @@ class WebSocket(Frames, Connection):
         return await self._link.receive()
 
     async def send(self, message: Message) -> None:
-        """Send a raw ASGI event as it is and keep the state right.
+        """Send a raw ASGI event as it is, a close with code and reason, and keep the state right.
 
         Raises:
+            ValueError: A close code that may not be sent; nothing was sent.
             WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not legal now; nothing was sent.
         """

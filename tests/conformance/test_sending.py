@@ -336,10 +336,6 @@ async def opened_slowly() -> tuple[WebSocket, SlowPeer]:
     return ws, peer
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_outlet.py: a send that waits for the queue is overtaken by a later send_nowait",
-)
 async def test_messages_go_out_in_the_order_of_the_calls() -> None:
     ws, peer = await opened_slowly()
     assert ws.send_nowait("0")
