@@ -231,6 +231,8 @@ async def test_websocket_close_checks_its_arguments_when_it_is_made() -> None:
     for code in (1005, 999, True):
         with pytest.raises(ValueError):
             WebSocketClose(code)
+    with pytest.raises(ValueError):
+        WebSocketClose(1000, b"bye")  # type: ignore[arg-type]
     assert (await serve(WebSocketClose(4000, "é" * 100))).closes == [(4000, "é" * 61)]
 
 

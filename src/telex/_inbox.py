@@ -82,9 +82,17 @@ class Inbox:
     async def deliver(self) -> WebSocketHandshakeError:
         """Tell the application that the peer is gone; return the error to raise."""
         gone = self.progress.deliver(self.source.closed or ABNORMAL)
-        self.progress.notify()
-        await self._on_end()
+        await self.shut()
         return gone
+
+    async def shut(self) -> None:
+        """It is over: wake who waits, read no more, run the cleanups."""
+        self.progress.notify()
+        try:
+            if isinstance(self.source, AsgiSource):
+                await self.source.stop()
+        finally:
+            await self._on_end()
 
     def _wake(self) -> None:
         if self._parked is not None and not self._parked.done():

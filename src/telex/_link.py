@@ -17,14 +17,12 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from telex._cleanup import Cleanups
 from telex._inbox import Inbox
-from telex._outbox import FLUSH_TIMEOUT
 from telex._outlet import Outlet
 from telex._progress import READING, Progress, kind_of, passing
 from telex._settings import settings_of
@@ -62,7 +60,6 @@ class Link:
     """
 
     __slots__ = (
-        "_closing",
         "_receive",
         "_rewired",
         "_send",
@@ -90,7 +87,6 @@ class Link:
         """Whether a life cycle runs the handler and will end the connection."""
         self.progress: Progress = Progress() if base is None else base.progress
         self.cleanups: Cleanups = Cleanups() if base is None else base.cleanups
-        self._closing: asyncio.Task[None] | None = None
         channel: FrameChannel | None = (scope.get("extensions") or {}).get(FRAMES_EXTENSION)
         self.channel = channel
         links = () if base is None else (base, *base._rewired)
@@ -306,7 +302,7 @@ class Link:
             await self.outlet.transmit(message)
         finally:
             if progress.application is Phase.DISCONNECTED:
-                await self._closed()
+                await self.inbox.shut()
 
     # Ending
 
@@ -321,21 +317,14 @@ class Link:
         if progress.told and not progress.over:
             await self.inbox.deliver()
         if progress.over:
-            await self._closed()
+            await self.inbox.shut()
             return
         await self._close(code, reason, {"type": "websocket.close"})
 
     async def _close(self, code: int, reason: str | None, message: Message) -> None:
         record = CloseRecord(check_code(code), clip_reason(reason), "server")
         message = self._begin_close(record, message)
-        try:
-            if self.outlet.busy:
-                # In a task: should this be cancelled, the client is told all the same.
-                await asyncio.shield(self._close_behind(message, record))
-            else:
-                await self.outlet.close(message, record)
-        finally:
-            await self._closed()
+        await self.outlet.close(message, record)
 
     def _begin_close(self, record: CloseRecord, message: Message) -> Message:
         self.progress.going(message)
@@ -351,45 +340,25 @@ class Link:
         if progress.over:
             return
         self.outlet.discard()
-        if self.channel is not None:
+        if self.channel is not None or progress.application is Phase.DENYING:
+            # Half a denial cannot be taken back, only left at that.
             progress.cut()
-            self.channel.abort()
-            await self._closed()
+            if self.channel is not None:
+                self.channel.abort()
+            await self.inbox.shut()
             return
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(ABORT_TIMEOUT):
                 await self.close(CloseCode.GOING_AWAY)
-
-    async def _closed(self) -> None:
-        self.progress.notify()
-        source = self.inbox.source
-        try:
-            if isinstance(source, AsgiSource):
-                await source.stop()
-        finally:
-            await self.cleanups.run()
+        except TimeoutError:
+            pass
+        except Exception:
+            log.warning("the server refused the close of an abort", exc_info=True)
 
     def _overflow(self) -> None:
         record = CloseRecord(int(CloseCode.SLOW_CONSUMER), "slow consumer", "server")
         message = self._begin_close(record, {"type": "websocket.close"})
-        self._close_behind(message, record)
-
-    def _close_behind(self, message: Message, record: CloseRecord) -> asyncio.Task[None]:
-        """Have a close sent after what waits, in a task that ends by itself."""
-
-        async def close() -> None:
-            try:
-                async with asyncio.timeout(2 * FLUSH_TIMEOUT):
-                    await self.outlet.close(message, record)
-            except TimeoutError:
-                log.debug("the server does not take the close of a slow client")
-            except Exception:
-                log.exception("a close could not be sent")
-            finally:
-                await self._closed()
-
-        self._closing = asyncio.get_running_loop().create_task(close(), name="telex close")
-        return self._closing
+        self.outlet.close_later(message, record)
 
     async def finish(self) -> None:
         """Stop every task of the connection and run what cleanups are left."""
@@ -407,8 +376,7 @@ class Link:
             await self.cleanups.run()
 
     def _dismiss(self) -> Iterator[asyncio.Task[None] | None]:
-        yield self._closing
-        yield self.outlet.discard()
+        yield from self.outlet.dismiss()
         source = self.inbox.source
         if isinstance(source, AsgiSource):
             yield source.cancel()

@@ -11,7 +11,8 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 from telex._inbox import Inbox
 from telex._outbox import FLUSH_TIMEOUT, Outbox, OutgoingQueue
@@ -19,6 +20,8 @@ from telex._progress import Progress, kind_of, passing
 from telex._source import ABNORMAL, AsgiSource
 from telex._types import CloseRecord, FrameChannel, Message, Send
 from telex.exceptions import WebSocketHandshakeError
+
+log = logging.getLogger("telex")
 
 
 class Outlet:
@@ -36,6 +39,7 @@ class Outlet:
     __slots__ = (
         "_bounds",
         "_channel",
+        "_closing",
         "_inbox",
         "_overflow",
         "_progress",
@@ -61,6 +65,7 @@ class Outlet:
         self._bounds = bounds
         self._overflow = overflow
         self._sender: asyncio.Task[object] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self.queue: OutgoingQueue | None = None
 
     @property
@@ -156,9 +161,36 @@ class Outlet:
             raise
 
     async def close(self, message: Message, record: CloseRecord) -> None:
-        """Send a `websocket.close` behind what waits, which may take five seconds at most."""
-        if not await self._flush():
-            self.discard()
+        """Send a `websocket.close` behind what waits, and end what there is to end."""
+        if self.busy:
+            # In a task of its own: should this one be cancelled, the client is told all the same.
+            self.close_later(message, record)
+            assert self._closing is not None
+            await asyncio.shield(self._closing)
+            return
+        try:
+            await self._say(message, record)
+        finally:
+            await self._inbox.shut()
+
+    def close_later(self, message: Message, record: CloseRecord) -> None:
+        """Send a `websocket.close` behind what waits, in a task that ends by itself."""
+
+        async def close() -> None:
+            try:
+                async with asyncio.timeout(2 * FLUSH_TIMEOUT):
+                    await self._flush()
+                    await self._say(message, record)
+            except TimeoutError:
+                log.debug("the server does not take the close of a slow client")
+            except Exception:
+                log.exception("a close could not be sent")
+            finally:
+                await self._inbox.shut()
+
+        self._closing = asyncio.get_running_loop().create_task(close(), name="telex close")
+
+    async def _say(self, message: Message, record: CloseRecord) -> None:
         source = self._inbox.source
         if isinstance(source, AsgiSource):
             # Granian 2.8 sends no close while somebody waits in its `receive`.
@@ -168,7 +200,7 @@ class Outlet:
         except WebSocketHandshakeError:
             # The peer was faster: what could not be said is not how it ended.
             if self._progress.record is record:
-                self._progress.record = self._inbox.source.closed or ABNORMAL
+                self._progress.record = source.closed or ABNORMAL
 
     async def pass_on(self, kind: str, message: Message) -> None:
         """Give an event to the server for a link further in, in its turn."""
@@ -183,8 +215,15 @@ class Outlet:
         """Throw away what waits in the queue, for good; return its task if there is one."""
         return None if self.queue is None else self.queue.discard()
 
-    async def _flush(self) -> bool:
-        return self.queue is None or await self.queue.flush(FLUSH_TIMEOUT)
+    def dismiss(self) -> Iterator[asyncio.Task[None] | None]:
+        """End the tasks; yield those that have to be waited for."""
+        yield self._closing
+        yield self.discard()
+
+    async def _flush(self) -> None:
+        """Wait for what is in the queue, five seconds at most; then throw it away."""
+        if self.queue is not None and not await self.queue.flush(FLUSH_TIMEOUT):
+            self.discard()
 
     async def _in_turn(self, item: str | bytes | Message) -> None:
         if self._sender is asyncio.current_task():

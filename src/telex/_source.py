@@ -157,6 +157,7 @@ class AsgiSource:
             self._wanted = True
         elif self._task is None and not self._stopped and self._closed is None:
             self._task = asyncio.get_running_loop().create_task(self._read(), name="telex reader")
+            self._task.add_done_callback(self._stopped_reading)
 
     def poll(self) -> str | bytes | None:
         """Take the payload of the next message, `None` when none is here.
@@ -252,13 +253,14 @@ class AsgiSource:
                     await self._room
                     continue
                 self._arrived(await self._receive())
-        except asyncio.CancelledError:
-            # The server gave up, or the loop is shutting down: nobody may be left waiting.
-            if not self._stopped:
-                self._end(ABNORMAL)
-            raise
         except Exception as exc:
             self._failed(exc)
+
+    def _stopped_reading(self, task: asyncio.Task[None]) -> None:
+        if self._closed is None and not self._stopped:
+            # Cancelled by the server, or because the loop shuts down: nobody may be left waiting.
+            self._end(ABNORMAL)
+        self._wake()
 
     def _is_full(self) -> bool:
         buffer = self._buffer

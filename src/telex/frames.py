@@ -228,7 +228,7 @@ class Frames:
 
 
 def _as_it_is(data: str | bytes) -> str | bytes:
-    return data if isinstance(data, str) else bytes(data)
+    return data
 
 
 def _as_text(data: str | bytes) -> str:

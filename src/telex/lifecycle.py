@@ -5,7 +5,7 @@
 | returns while open | close 1000 |
 | returns without accepting | denial 403, and a warning is logged |
 | raises | what `middleware/errors.py` says: 500 before accept, 1011 after |
-| is cancelled because the server stops | close 1012 where it can still be sent |
+| is cancelled because the server stops | denial 503 before accept, close 1012 after |
 | lets `WebSocketDisconnect` out | nothing: the client has left |
 | goes on although the client has left | nothing; it is cancelled after `disconnect_grace` |
 

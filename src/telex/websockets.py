@@ -223,8 +223,6 @@ class WebSocket(Frames, Connection):
         link = self._link
         if link.progress.application is not Phase.CONNECTING:
             raise refusal(link.progress.application, "reject")
-        if link.progress.over:
-            return
         if DENIAL_EXTENSION not in (self.scope.get("extensions") or {}):
             failed = response.status_code >= 500
             await link.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.POLICY_VIOLATION)

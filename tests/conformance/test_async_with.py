@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from starlette.exceptions import WebSocketException as StarletteWebSocketException
 
-from opened import connecting, opened, state
-from peer import D, T, make_scope, serve
+from opened import connecting, opened, soon, state
+from peer import D, Peer, T, make_scope, serve
 from telex import (
     App,
     Reject,
@@ -134,6 +134,26 @@ async def test_leaving_never_hides_the_exception_of_the_body() -> None:
     ws, peer = connecting()
     with pytest.raises(KeyError, match="the body's own"):
         await enter(ws, fail)
+
+
+@pytest.mark.row("C32")
+async def test_in_an_application_a_cancellation_is_left_to_who_knows_why() -> None:
+    app = App()
+    entered = asyncio.Event()
+
+    @app.websocket("/")
+    async def handler(ws: WebSocket) -> None:
+        async with ws:
+            entered.set()
+            await asyncio.Event().wait()
+
+    peer = Peer()
+    serving = asyncio.create_task(peer.run(app))
+    await soon(entered.wait())
+    serving.cancel()
+    await asyncio.wait((serving,))
+    assert serving.cancelled()
+    assert peer.closes == [(1012, "")]
 
 
 class Refused(Exception):

@@ -95,7 +95,7 @@ async def test_what_was_sent_before_the_client_left_is_read_to_the_end() -> None
     async def handler(ws: WebSocket) -> None:
         async with ws:
             async for text in ws.iter_text():
-                await asyncio.sleep(0.6 * GRACE)
+                await asyncio.sleep(0.4 * GRACE)
                 read.append(text)
 
     await serve_in_place(app_with(handler), *map(T, "abcdef"), D(1001))
@@ -162,7 +162,7 @@ async def test_a_handler_in_its_finally_block_may_finish_within_the_grace() -> N
             await asyncio.sleep(FOR_EVER)
         finally:
             seen.append("tidying")
-            await asyncio.sleep(0.2 * GRACE)
+            await turns()
             seen.append("tidy")
 
     await serve_in_place(app_with(handler), D(1001))

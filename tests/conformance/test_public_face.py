@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -141,3 +143,9 @@ def test_classes_say_what_they_are() -> None:
         assert inspect.getdoc(cls)
     assert "Raises:\n    ValueError:" in (inspect.getdoc(WebSocket) or "")
     assert "Raises:\n    ValueError:" in (inspect.getdoc(WebSocketClose) or "")
+
+
+@pytest.mark.row("G7")
+def test_typed_text_is_optional_the_package_does_without_its_library() -> None:
+    code = "import sys; sys.modules['genro_tytx'] = None; import telex.websockets; telex.WebSocket"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=50)

@@ -125,6 +125,15 @@ async def ticker(ws: WebSocket) -> None:
         await asyncio.sleep(0.01)
 
 
+@app.websocket("/flood")
+async def flood(ws: WebSocket) -> None:
+    """Only send, in every turn of the loop."""
+    await ws.accept()
+    while True:
+        await ws.send_text("tick")
+        await asyncio.sleep(0)
+
+
 @app.websocket("/close/{code:int}")
 async def close(ws: WebSocket) -> None:
     await ws.accept()
@@ -216,6 +225,7 @@ async def late(ws: WebSocket) -> None:
         async with asyncio.timeout(1):
             await ws.wait_closed()
     await ws.accept()
+    journal.write(ws.scope, "accepted")
     await ws.receive_text()
 
 

@@ -90,13 +90,21 @@ WRITER = Row(
 )
 EMPTY = Row("Empty messages that we send reach the client", (*[YES] * 4, NO, YES))
 COMPRESSION = Row("Compression (permessage-deflate)", (*[YES] * 4, NO, NO))
+REPEATED_HEADER = Row(
+    "`headers.getlist()` of a header that the client sent twice",
+    (*["both values"] * 4, "one, joined by a comma", "both values"),
+)
+BIG = Row(
+    "A message of 5 MiB from the client",
+    (*["passes"] * 4, "the connection is lost; see `--websocket-max-message-size`", "passes"),
+)
 FORWARDED = Row(
     "`X-Forwarded-For` and `-Proto` change `client` and `scheme`",
     (*["yes, from 127.0.0.1; see `--forwarded-allow-ips`"] * 3, NO, "no; see `--proxy-headers`", NO),
 )
 LATE_ACCEPT = Row(
-    "`accept()` when the client left during the handshake",
-    ("raises `WebSocketDisconnect`",),
+    "A client that leaves before `accept()` is noticed",
+    (*["at once"] * 5, "after `accept()`"),
 )
 
 APPLICATION = (
@@ -113,6 +121,8 @@ APPLICATION = (
     WRITER,
     EMPTY,
     COMPRESSION,
+    REPEATED_HEADER,
+    BIG,
     FORWARDED,
     LATE_ACCEPT,
 )

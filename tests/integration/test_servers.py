@@ -7,7 +7,7 @@ import json
 
 import aiohttp
 import pytest
-from websockets.exceptions import ConnectionClosedOK
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 
 from integration import capabilities as table
 from integration.calls import DEADLINE, Call, calling
@@ -54,6 +54,19 @@ async def test_messages_of_megabytes_pass_both_ways(quiet_server: Server) -> Non
         for message in (text, data):
             await call.ws.send(message)
             assert await call.ws.recv() == message
+
+
+async def test_a_message_of_five_megabytes(quiet_server: Server) -> None:
+    text = "x" * (5 * 1024 * 1024)
+    async with calling(quiet_server, "/echo") as call:
+        if table.BIG.on(quiet_server) == "passes":
+            await call.ws.send(text)
+            assert await call.ws.recv() == text
+        else:
+            with pytest.raises(ConnectionClosedError) as closed:
+                await call.ws.send(text)
+                await call.ws.recv()
+            assert closed.value.rcvd is None
 
 
 async def test_two_hundred_messages_at_once_come_back_in_order(quiet_server: Server) -> None:
