@@ -95,6 +95,9 @@ class Inbox:
             await self._on_end()
 
     def _wake(self) -> None:
+        if self.progress.over and isinstance(self.source, AsgiSource):
+            # Also where another link of the connection has found the end.
+            self.source.cancel()
         if self._parked is not None and not self._parked.done():
             self._parked.set_result(None)
 

@@ -109,6 +109,11 @@ class OutgoingQueue:
         """Whether something waits or is being sent, and was not thrown away."""
         return self._task is not None and not self._dead
 
+    @property
+    def sends_here(self) -> bool:
+        """Whether it is the current task that sends: a middleware called us from `transmit`."""
+        return self._task is not None and self._task is asyncio.current_task()
+
     def offer(self, data: str | bytes) -> bool:
         """Put a message in, or say that it was dropped. Never waits."""
         if self._dead or not self._make_room(len(data)):
@@ -125,7 +130,7 @@ class OutgoingQueue:
 
         Cancelling it gives the place up. `False`: the queue was discarded, nothing is owed.
         """
-        if self._dead or self._task is asyncio.current_task():
+        if self._dead or self.sends_here:
             return not self._dead
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(place)

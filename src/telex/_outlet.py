@@ -69,11 +69,6 @@ class Outlet:
         self.queue: OutgoingQueue | None = None
 
     @property
-    def busy(self) -> bool:
-        """Whether something waits to be sent."""
-        return self.queue is not None and self.queue.busy
-
-    @property
     def buffered(self) -> int:
         """Bytes that wait: in the queue, and in the server where it tells."""
         queued = 0 if self.queue is None else self.queue.buffered
@@ -162,7 +157,7 @@ class Outlet:
 
     async def close(self, message: Message, record: CloseRecord) -> None:
         """Send a `websocket.close` behind what waits, and end what there is to end."""
-        if self.busy:
+        if self.queue is not None and self.queue.busy and not self.queue.sends_here:
             # In a task of its own: should this one be cancelled, the client is told all the same.
             self.close_later(message, record)
             assert self._closing is not None

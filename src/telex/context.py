@@ -4,6 +4,9 @@ The connection is kept in a context variable: child tasks and `asyncio.to_thread
 started by hand and `loop.run_in_executor` do not. Outside a connection every use is a
 `LookupError`, except what tools do to any object they meet: `repr`, `bool`, `isinstance`, `dir`,
 comparison and looking for attributes.
+
+It stands for another connection in another handler: what outlives the handler, such as a set of
+clients, has to hold `current.get()`, not `websocket`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from telex import (
     CloseCode,
     WebSocket,
     WebSocketDisconnect,
-    WebSocketRuntimeError,
     WebSocketState,
 )
 from telex._types import Message
@@ -287,11 +286,6 @@ async def test_abort_over_plain_asgi_closes_with_1001() -> None:
     assert len(peer.closes) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(WebSocketRuntimeError, KeyError),
-    reason="_link.py: abort lets the errors of the close that it tries out",
-)
 @pytest.mark.parametrize("trouble", ["a denial is being sent", "the server refuses the close"])
 async def test_abort_is_best_effort_and_never_raises(trouble: str) -> None:
     if trouble == "a denial is being sent":
