@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
+from integration import capabilities
 from pages import ROOT
 from telex import exceptions, lifecycle
 from telex._state import APPLICATION, CLIENT, Phase
@@ -82,6 +83,11 @@ SECTIONS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/lifecycle.md": {"endings": endings, "application": application, "client": client},
     "docs/errors.md": {"tree": tree, "answers": answers, "codes": codes},
     "docs/routing.md": {"convertors": convertors},
+    "docs/servers.md": {
+        "versions": capabilities.versions,
+        "application": capabilities.application,
+        "facts": capabilities.facts,
+    },
 }
 """By file and by the name in `<!-- generated: name -->`."""
 

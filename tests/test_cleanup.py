@@ -1,6 +1,4 @@
-"""Cleanups: once, whatever ended the connection, shielded from cancellation, limited in time."""
-
-# mypy: disable-error-code="unused-awaitable"
+"""Cleanups run once, however the connection ended, and neither errors nor hangs stop them."""
 
 from __future__ import annotations
 
@@ -13,675 +11,522 @@ from typing import Any
 import pytest
 
 from opened import connecting, opened, soon, turns
-from peer import D, Peer, make_scope
-from telex import WebSocket, WebSocketDisconnect
+from peer import DEADLINE, D, Peer, T, make_scope
+from telex import Reject, SocketView, WebSocket, WebSocketDisconnect, WebSocketException
 from telex._cleanup import Cleanups, shielded
-from telex._types import CleanupCallback
-from telex.context import current
+from telex.handlers import function_endpoint
 from telex.lifecycle import connection_app
+from telex.views import view_endpoint
 
-SHORT = 0.01
-"""A time limit in seconds that a test can wait for."""
+Handler = Callable[[WebSocket], Awaitable[object]]
 
 
-async def for_ever() -> None:
-    await asyncio.Event().wait()
+class Log(list[Any]):
+    """A list that can be written to by a callback."""
+
+    def note(self, item: object) -> Callable[[], None]:
+        return lambda: self.append(item)
+
+    def note_later(self, item: object) -> Callable[[], Awaitable[None]]:
+        async def callback() -> None:
+            await asyncio.sleep(0)
+            self.append(item)
+
+        return callback
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the cleanups of a connection a moment, not ten seconds."""
+    monkeypatch.setattr("telex._cleanup.CLEANUP_TIMEOUT", 0.03)
+    monkeypatch.setattr("telex._cleanup._SPARE", 0.03)
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The texts of what was logged as an error."""
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def causes(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The exceptions that were logged."""
-    return [repr(r.exc_info[1]) for r in caplog.records if r.exc_info is not None]
+# --- one test for each way to end ---
 
 
-# Every way a connection can end
+async def ended_by_close(ws: WebSocket, peer: Peer) -> None:
+    await ws.close()
 
 
-async def our_close(ws: WebSocket, peer: Peer) -> None:
-    await ws.accept()
-    await ws.close(3001)
-
-
-async def a_raw_close(ws: WebSocket, peer: Peer) -> None:
-    await ws.accept()
+async def ended_by_raw_close(ws: WebSocket, peer: Peer) -> None:
     await ws.send({"type": "websocket.close", "code": 1000})
 
 
-async def the_end_read_as_an_exception(ws: WebSocket, peer: Peer) -> None:
+async def ended_by_the_client_while_receiving(ws: WebSocket, peer: Peer) -> None:
     peer.feed(D(1001))
-    await ws.accept()
     with pytest.raises(WebSocketDisconnect):
         await ws.receive_text()
 
 
-async def the_end_read_as_an_event(ws: WebSocket, peer: Peer) -> None:
+async def ended_by_the_client_while_iterating(ws: WebSocket, peer: Peer) -> None:
+    peer.feed(T("1"), D(1001))
+    assert [message async for message in ws] == ["1"]
+
+
+async def ended_by_the_client_in_a_raw_receive(ws: WebSocket, peer: Peer) -> None:
     peer.feed(D(1001))
-    await ws.accept()
-    assert (await ws.receive())["type"] == "websocket.disconnect"
+    await ws.receive()
 
 
-async def a_send_to_a_peer_that_has_left(ws: WebSocket, peer: Peer) -> None:
-    await ws.accept()
-    peer.fail_sends_with = ConnectionResetError()
+async def ended_by_the_client_while_sending(ws: WebSocket, peer: Peer) -> None:
+    peer.fail_sends_with = OSError()
     with pytest.raises(WebSocketDisconnect):
-        await ws.send_text("anybody?")
+        await ws.send_text("x")
 
 
-async def a_peer_that_gives_up_before_accept(ws: WebSocket, peer: Peer) -> None:
-    peer.incoming.clear()
-    peer.feed(D(1006))
-    with pytest.raises(WebSocketDisconnect):
-        await ws.accept()
-
-
-async def a_close_before_accept(ws: WebSocket, peer: Peer) -> None:
-    await ws.close()
-
-
-async def a_rejection(ws: WebSocket, peer: Peer) -> None:
-    await ws.reject(404, body=b"no")
-
-
-async def a_raw_denial(ws: WebSocket, peer: Peer) -> None:
-    await ws.send({"type": "websocket.http.response.start", "status": 410, "headers": []})
-    await ws.send({"type": "websocket.http.response.body", "body": b"gone"})
-
-
-async def an_abort(ws: WebSocket, peer: Peer) -> None:
-    await ws.accept()
+async def ended_by_abort(ws: WebSocket, peer: Peer) -> None:
     await ws.abort()
 
 
-async def leaving_the_block(ws: WebSocket, peer: Peer) -> None:
-    async with ws:
-        pass
-
-
-async def an_error_in_the_block(ws: WebSocket, peer: Peer) -> None:
-    with pytest.raises(LookupError):
-        async with ws:
-            raise LookupError
-
-
-async def a_close_that_the_server_refuses(ws: WebSocket, peer: Peer) -> None:
-    await ws.accept()
-    peer.fail_sends_with = ValueError("no closes today")
-    with pytest.raises(ValueError):
+async def ended_by_a_failing_close(ws: WebSocket, peer: Peer) -> None:
+    peer.fail_sends_with = KeyError("server bug")
+    with pytest.raises(KeyError):
         await ws.close()
 
 
-ENDS = (
-    our_close,
-    a_raw_close,
-    the_end_read_as_an_exception,
-    the_end_read_as_an_event,
-    a_send_to_a_peer_that_has_left,
-    a_peer_that_gives_up_before_accept,
-    a_close_before_accept,
-    a_rejection,
-    a_raw_denial,
-    an_abort,
-    leaving_the_block,
-    an_error_in_the_block,
-    a_close_that_the_server_refuses,
+async def ended_by_leaving_the_block(ws: WebSocket, peer: Peer) -> None:
+    peer.feed(D(1001))
+    await ws.wait_closed()
+    await ws.__aexit__(None, None, None)
+
+
+@pytest.mark.row("C52", "T48")
+@pytest.mark.parametrize(
+    "end",
+    [
+        ended_by_close,
+        ended_by_raw_close,
+        ended_by_the_client_while_receiving,
+        ended_by_the_client_while_iterating,
+        ended_by_the_client_in_a_raw_receive,
+        ended_by_the_client_while_sending,
+        ended_by_abort,
+        ended_by_a_failing_close,
+        ended_by_leaving_the_block,
+    ],
 )
-
-
-@pytest.mark.row("C52", "T48", "L53")
-@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-async def test_cleanups_run_once_and_in_order_after(
+async def test_cleanups_run_in_order_and_once(
     end: Callable[[WebSocket, Peer], Awaitable[None]],
 ) -> None:
-    ws, peer = connecting(denial=True)
-    ran: list[str] = []
-
-    async def asynchronous() -> None:
-        await turns(1)
-        ran.append("second")
-
-    ws.add_cleanup(lambda: ran.append("first"))
-    ws.add_cleanup(asynchronous)
-    ws.add_cleanup(lambda: ran.append("third"))
+    ws, peer = await opened()
+    log = Log()
+    ws.add_cleanup(log.note(1))
+    ws.add_cleanup(log.note_later(2))
+    ws.add_cleanup(log.note(3))
     await soon(end(ws, peer))
-    assert ran == ["first", "second", "third"]
-    peer.fail_sends_with = None
-    await soon(ws.close())
-    await soon(ws.abort())
-    assert ran == ["first", "second", "third"]
+    assert log == [1, 2, 3]
+    await ws.close()
+    await ws.abort()
+    assert log == [1, 2, 3]
 
 
-async def a_return_while_open(ws: WebSocket) -> None:
+@pytest.mark.row("C52", "T48")
+@pytest.mark.parametrize("denial", [True, False])
+@pytest.mark.parametrize("how", ["close", "reject"])
+async def test_cleanups_run_when_the_handshake_is_rejected(how: str, denial: bool) -> None:
+    ws, _ = connecting(denial=denial)
+    log = Log()
+    ws.add_cleanup(log.note_later(1))
+    await soon(getattr(ws, how)())
+    assert log == [1]
+
+
+@pytest.mark.row("C52")
+async def test_cleanups_run_when_the_client_gave_up_before_accept() -> None:
+    ws, _ = connecting(D(1001), connect=False)
+    log = Log()
+    ws.add_cleanup(log.note_later(1))
+    with pytest.raises(WebSocketDisconnect):
+        await soon(ws.accept())
+    assert log == [1]
+
+
+async def returns_open(ws: WebSocket) -> None:
     await ws.accept()
 
 
-async def a_return_without_an_answer(ws: WebSocket) -> None:
+async def returns_without_accepting(ws: WebSocket) -> None:
     pass
 
 
-async def a_failure_before_accept(ws: WebSocket) -> None:
-    raise LookupError
+async def raises_before_accept(ws: WebSocket) -> None:
+    raise KeyError("before")
 
 
-async def a_failure_while_open(ws: WebSocket) -> None:
+async def raises_after_accept(ws: WebSocket) -> None:
     await ws.accept()
-    raise LookupError
+    raise KeyError("after")
 
 
-async def a_disconnect_that_escapes(ws: WebSocket) -> None:
+async def raises_to_close(ws: WebSocket) -> None:
     await ws.accept()
-    link_peer(ws).feed(D(1001))
+    raise WebSocketException(4000)
+
+
+async def raises_to_reject(ws: WebSocket) -> None:
+    raise Reject(401)
+
+
+async def lets_the_disconnect_out(ws: WebSocket) -> None:
+    await ws.accept()
     await ws.receive_text()
 
 
-def link_peer(ws: WebSocket) -> Peer:
-    peer: Peer = ws.scope["state"]["peer"]
-    return peer
-
-
-HANDLERS = (
-    a_return_while_open,
-    a_return_without_an_answer,
-    a_failure_before_accept,
-    a_failure_while_open,
-    a_disconnect_that_escapes,
-)
-
-
 @pytest.mark.row("C52", "T48")
-@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.__name__)
-async def test_cleanups_run_once_behind_a_handler_that_ends_with(
-    handler: Callable[[WebSocket], Awaitable[None]],
-) -> None:
-    ran: list[str] = []
+@pytest.mark.parametrize(
+    "handler",
+    [
+        returns_open,
+        returns_without_accepting,
+        raises_before_accept,
+        raises_after_accept,
+        raises_to_close,
+        raises_to_reject,
+        lets_the_disconnect_out,
+    ],
+)
+async def test_cleanups_run_however_a_handler_ends(handler: Handler) -> None:
+    log = Log()
 
-    async def asynchronous() -> None:
-        await turns(1)
-        ran.append("second")
-
-    async def endpoint() -> None:
-        ws = current.get()
-        ws.add_cleanup(lambda: ran.append("first"))
-        ws.add_cleanup(asynchronous)
+    async def endpoint(ws: WebSocket) -> None:
+        ws.add_cleanup(log.note(1))
+        ws.add_cleanup(log.note_later(2))
         await handler(ws)
 
+    await Peer(D(1001)).run(connection_app(function_endpoint(endpoint)))
+    assert log == [1, 2]
+
+
+@pytest.mark.row("T44", "C52")
+async def test_a_cancelled_handler_is_cleaned_up_and_the_cancellation_goes_on() -> None:
+    log = Log()
+
+    class View(SocketView):
+        async def on_connect(self) -> None:
+            await self.websocket.accept()
+            self.websocket.add_cleanup(log.note_later("cleanup"))
+
+        async def on_disconnect(self, code: int) -> None:
+            await asyncio.sleep(0)
+            log.append(code)
+
     peer = Peer()
-    await peer.run(connection_app(endpoint), make_scope(state={"peer": peer}))
-    assert ran == ["first", "second"]
-
-
-@pytest.mark.row("C52", "T44", "T48")
-async def test_cleanups_run_once_and_to_their_end_behind_a_handler_that_is_cancelled() -> None:
-    ran: list[str] = []
-    running = asyncio.Event()
-
-    async def asynchronous() -> None:
-        await turns()
-        ran.append("second")
-
-    async def endpoint() -> None:
-        ws = current.get()
-        ws.add_cleanup(lambda: ran.append("first"))
-        ws.add_cleanup(asynchronous)
-        await ws.accept()
-        running.set()
-        await for_ever()
-
-    task = asyncio.create_task(Peer().run(connection_app(endpoint)))
-    await soon(running.wait())
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await soon(task)
-    assert ran == ["first", "second"]
-
-
-# What a callback may be and do
-
-
-async def test_what_a_callback_returns_is_awaited_when_it_can_be() -> None:
-    cleanups = Cleanups()
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    cleanups.add(lambda: future)
-    cleanups.add(lambda: "not awaitable")
-    running = asyncio.create_task(cleanups.run())
+    app = connection_app(view_endpoint(View))
+    serving = asyncio.create_task(peer.run(app))
     await turns()
-    assert not running.done()
-    future.set_result(None)
-    await soon(running)
+    serving.cancel()
+    await soon(asyncio.wait((serving,)))
+    assert serving.cancelled()
+    assert sorted(log, key=str) == [1006, "cleanup"]
+    assert peer.closes == [(1012, "")]
 
 
-@pytest.mark.parametrize("nonsense", [None, 7, "close"])
-async def test_what_cannot_be_called_is_refused(nonsense: Any) -> None:
-    with pytest.raises(TypeError, match=f"must be callable without arguments, got {nonsense!r}"):
-        Cleanups().add(nonsense)
+@pytest.mark.row("T44")
+async def test_cleanups_of_a_cancelled_handler_are_shielded_and_limited(short: None) -> None:
+    log = Log()
 
+    async def hang() -> None:
+        log.append("hangs")
+        await asyncio.Event().wait()
 
-async def test_a_coroutine_instead_of_its_function_is_refused() -> None:
-    coroutine = for_ever()
-    unfit: Any = coroutine
-    with pytest.raises(TypeError, match="callable without arguments"):
-        Cleanups().add(unfit)
-    coroutine.close()
+    async def endpoint(ws: WebSocket) -> None:
+        ws.add_cleanup(hang)
+        ws.add_cleanup(log.note("next"))
+        await ws.accept()
+        await asyncio.Event().wait()
 
-
-async def test_nothing_registered_ends_at_once() -> None:
-    cleanups = Cleanups()
-    await soon(cleanups.run())
-    await soon(cleanups.run())
-
-
-def raises(exc: BaseException) -> CleanupCallback:
-    def callback() -> None:
-        raise exc
-
-    return callback
-
-
-def raises_later(exc: BaseException) -> CleanupCallback:
-    async def callback() -> None:
-        await turns(1)
-        raise exc
-
-    return callback
-
-
-@pytest.mark.row("C52", "T45", "T48")
-@pytest.mark.parametrize("way", [raises, raises_later])
-@pytest.mark.parametrize(
-    "exc",
-    [ValueError("broken"), TimeoutError("its own"), asyncio.CancelledError("what it awaited")],
-    ids=["error", "timeout", "cancellation"],
-)
-async def test_a_callback_that_raises_is_logged_and_the_next_one_runs(
-    way: Callable[[BaseException], CleanupCallback],
-    exc: BaseException,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    cleanups = Cleanups()
-    ran: list[str] = []
-    broken = way(exc)
-    cleanups.add(broken)
-    cleanups.add(lambda: ran.append("next"))
-    await soon(cleanups.run())
-    assert ran == ["next"]
-    assert errors(caplog) == [f"cleanup {broken!r} failed"]
-    assert causes(caplog) == [repr(exc)]
+    serving = asyncio.create_task(Peer().run(connection_app(function_endpoint(endpoint))))
+    await turns()
+    for _ in range(3):
+        serving.cancel()
+        await turns()
+    await soon(asyncio.wait((serving,)))
+    assert serving.cancelled()
+    assert log == ["hangs", "next"]
 
 
 @pytest.mark.row("T45")
-async def test_a_callback_that_raises_does_not_hide_the_error_it_follows(
+async def test_errors_of_cleanup_and_on_disconnect_do_not_hide_that_of_the_handler(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ws, _ = connecting()
-    ws.add_cleanup(raises(KeyError("cleanup")))
-    with pytest.raises(ValueError, match="body") as caught:
-        async with ws:
-            raise ValueError("body")
-    assert caught.value.__cause__ is None
-    assert causes(caplog) == [repr(KeyError("cleanup"))]
+    class View(SocketView):
+        async def on_connect(self) -> None:
+            await self.websocket.accept()
+            self.websocket.add_cleanup(fail)
+            raise KeyError("of the handler")
+
+        async def on_disconnect(self, code: int) -> None:
+            raise LookupError("of on_disconnect")
+
+    def fail() -> None:
+        raise ValueError("of the cleanup")
+
+    peer = Peer()
+    await peer.run(connection_app(view_endpoint(View)))
+    assert peer.closes == [(1011, "")]
+    raised = {type(record.exc_info[1]) for record in caplog.records if record.exc_info}
+    assert raised == {KeyError, LookupError, ValueError}
+
+
+# --- what a callback may do ---
+
+
+@pytest.mark.row("C52")
+async def test_every_callback_runs_though_others_fail(caplog: pytest.LogCaptureFixture) -> None:
+    log = Log()
+
+    def fail() -> None:
+        raise KeyError("sync")
+
+    async def fail_later() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("async")
+
+    async def time_out() -> None:
+        raise TimeoutError("its own")
+
+    async def be_cancelled() -> None:
+        task = asyncio.create_task(asyncio.sleep(DEADLINE))
+        task.cancel()
+        await task
+
+    def cancel() -> None:
+        raise asyncio.CancelledError
+
+    ws, _ = await opened()
+    callbacks = (fail, fail_later, time_out, be_cancelled, cancel)
+    for number, callback in enumerate(callbacks):
+        ws.add_cleanup(callback)
+        ws.add_cleanup(log.note(number))
+    await soon(ws.close())
+    assert log == list(range(5))
+    assert len(errors(caplog)) == 5
+    assert all(record.exc_info for record in caplog.records)
+
+
+async def test_what_a_callback_returns_is_awaited_when_it_can_be() -> None:
+    log = Log()
+    ws, _ = await opened()
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(future.set_result, None)
+    ws.add_cleanup(lambda: future)
+    ws.add_cleanup(lambda: asyncio.create_task(log.note_later("task")()))  # type: ignore[arg-type]
+    ws.add_cleanup(lambda: 7)
+    await soon(ws.close())
+    assert log == ["task"]
+
+
+@pytest.mark.parametrize("nothing", [None, 7, "print", object()])
+async def test_what_cannot_be_called_is_refused_at_registration(nothing: Any) -> None:
+    ws, _ = await opened()
+    with pytest.raises(TypeError, match="callable"):
+        ws.add_cleanup(nothing)
+    await ws.close()
+    with pytest.raises(TypeError, match="callable"):
+        ws.add_cleanup(nothing)
 
 
 @pytest.mark.row("C52", "T48")
-async def test_a_callback_registered_by_another_runs_before_the_end() -> None:
-    cleanups = Cleanups()
-    ran: list[str] = []
-
-    async def slow() -> None:
-        await turns()
-        ran.append("registered, asynchronous")
-
-    def first() -> None:
-        cleanups.add(lambda: ran.append("registered, synchronous"))
-        cleanups.add(slow)
-        ran.append("first")
-
-    cleanups.add(first)
-    cleanups.add(lambda: ran.append("second"))
-    await soon(cleanups.run())
-    assert ran == ["registered, synchronous", "first", "second", "registered, asynchronous"]
-
-
-@pytest.mark.row("C52", "T48")
-async def test_a_callback_registered_late_runs_at_once() -> None:
+async def test_a_callback_registered_after_the_end_runs_at_once() -> None:
+    log = Log()
     ws, _ = await opened()
     await ws.close()
-    ran: list[str] = []
-    ws.add_cleanup(lambda: ran.append("late"))
-    assert ran == ["late"]
-
-
-@pytest.mark.row("C52", "T48")
-async def test_an_asynchronous_callback_registered_late_runs_once_and_is_waited_for() -> None:
-    ws, _ = await opened()
-    await ws.close()
-    ran: list[str] = []
-
-    async def late() -> None:
-        await turns()
-        ran.append("late")
-
-    ws.add_cleanup(late)
-    assert ran == []
-    await soon(ws.close())
-    assert ran == ["late"]
-    await soon(ws.close())
-    assert ran == ["late"]
+    ws.add_cleanup(log.note("sync"))
+    assert log == ["sync"]
+    ws.add_cleanup(log.note_later("async"))
+    await turns()
+    assert log == ["sync", "async"]
 
 
 @pytest.mark.row("T48")
-@pytest.mark.parametrize("way", [raises, raises_later])
-async def test_a_late_callback_that_raises_is_logged(
-    way: Callable[[BaseException], CleanupCallback], caplog: pytest.LogCaptureFixture
+async def test_a_callback_may_register_another() -> None:
+    log = Log()
+    ws, _ = await opened()
+
+    async def register() -> None:
+        ws.add_cleanup(log.note("sync"))
+        ws.add_cleanup(log.note_later("async"))
+        log.append("registered")
+
+    ws.add_cleanup(register)
+    ws.add_cleanup(log.note("last"))
+    await soon(ws.close())
+    assert log == ["sync", "registered", "last", "async"]
+
+
+@pytest.mark.parametrize("how", ["close", "abort", "wait_closed", "is_disconnected"])
+async def test_a_callback_may_end_the_connection_again(how: str) -> None:
+    log = Log()
+    ws, peer = await opened()
+
+    async def end_again() -> None:
+        await getattr(ws, how)()
+        await asyncio.wait_for(getattr(ws, how)(), 1)
+        await asyncio.create_task(getattr(ws, how)())
+        log.append("ended")
+
+    ws.add_cleanup(end_again)
+    async with asyncio.timeout(1):
+        await ws.close(4000)
+    assert log == ["ended"]
+    assert peer.closes == [(4000, "")]
+
+
+async def test_callbacks_of_two_connections_may_end_each_other() -> None:
+    one, _ = await opened()
+    two, _ = await opened()
+    log = Log()
+    for ws, other in ((one, two), (two, one)):
+        ws.add_cleanup(other.close)
+        ws.add_cleanup(log.note(id(ws)))
+    async with asyncio.timeout(1):
+        await one.close()
+        await two.close()
+    assert sorted(log) == sorted([id(one), id(two)])
+
+
+async def test_a_callback_sees_the_context_of_whoever_found_the_end() -> None:
+    variable: ContextVar[str] = ContextVar("variable")
+    log = Log()
+    ws, _ = await opened()
+    variable.set("caller")
+    ws.add_cleanup(lambda: log.append(variable.get()))
+    await ws.close()
+    assert log == ["caller"]
+
+
+# --- time ---
+
+
+async def test_a_callback_that_hangs_is_cut_off_and_the_rest_runs(
+    short: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cleanups = Cleanups()
-    await cleanups.run()
-    broken = way(ValueError("broken"))
-    cleanups.add(broken)
-    await soon(cleanups.run())
-    assert errors(caplog) == [f"cleanup {broken!r} failed"]
+    log = Log()
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("cancelled")
+
+    ws, _ = await opened()
+    for callback in (hang, log.note("sync"), hang, log.note_later("async")):
+        ws.add_cleanup(callback)
+    await soon(ws.close())
+    assert log == ["cancelled", "sync", "cancelled"]
+    assert len(errors(caplog)) == 3
 
 
-# Two who find the end, and one who finds it again
+async def test_a_callback_that_cannot_be_cancelled_is_left_behind(
+    short: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = asyncio.Event()
 
+    async def refuse() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                pass
 
-@pytest.mark.row("C52", "T48")
-async def test_two_tasks_that_find_the_end_both_wait_and_the_callbacks_run_once() -> None:
-    cleanups = Cleanups()
-    gate = asyncio.Event()
-    ran: list[str] = []
-
-    async def slow() -> None:
-        await gate.wait()
-        ran.append("slow")
-
-    cleanups.add(slow)
-    cleanups.add(lambda: ran.append("quick"))
-    finders = [asyncio.create_task(cleanups.run()) for _ in range(2)]
+    ws, _ = await opened()
+    ws.add_cleanup(refuse)
+    await soon(ws.close())
+    assert any("took longer" in message for message in errors(caplog))
+    release.set()
     await turns()
-    assert not any(finder.done() for finder in finders)
-    gate.set()
-    await soon(asyncio.gather(*finders))
-    assert ran == ["slow", "quick"]
 
 
-@pytest.mark.row("C52", "T48")
-async def test_two_tasks_that_close_run_the_callbacks_once() -> None:
-    ws, peer = await opened()
-    ran: list[str] = []
-
-    async def slow() -> None:
-        await turns()
-        ran.append("slow")
-
-    ws.add_cleanup(slow)
-    await soon(asyncio.gather(ws.close(1000), ws.close(3000)))
-    assert ran == ["slow"]
-    assert peer.closes == [(1000, "")]
-
-
-async def test_a_second_task_that_is_cancelled_stops_nothing() -> None:
-    cleanups = Cleanups()
-    gate = asyncio.Event()
-    ran: list[str] = []
-
-    async def slow() -> None:
-        await gate.wait()
-        ran.append("slow")
-
-    cleanups.add(slow)
-    first = asyncio.create_task(cleanups.run())
-    second = asyncio.create_task(cleanups.run())
-    third = asyncio.create_task(cleanups.run())
-    await turns()
-    second.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await soon(second)
-    assert not first.done()
-    assert not third.done()
-    gate.set()
-    await soon(asyncio.gather(first, third))
-    assert ran == ["slow"]
-
-
-@pytest.mark.row("C52", "T48")
-async def test_a_callback_that_closes_the_connection_again_does_not_wait_for_itself() -> None:
-    ws, peer = await opened()
-    ran: list[str] = []
-
-    async def again() -> None:
-        await ws.close(3000)
-        ran.append("itself")
-
-    async def in_a_task() -> None:
-        await asyncio.create_task(ws.close(3000))
-        ran.append("in a task of its own")
-
-    ws.add_cleanup(again)
-    ws.add_cleanup(in_a_task)
-    await soon(ws.close(1000))
-    assert ran == ["itself", "in a task of its own"]
-    assert peer.closes == [(1000, "")]
-
-
-async def test_a_late_callback_that_closes_the_connection_again_does_not_wait_for_itself() -> None:
+async def test_a_late_callback_that_hangs_is_cut_off(
+    short: None, caplog: pytest.LogCaptureFixture
+) -> None:
     ws, _ = await opened()
     await ws.close()
-    ran: list[str] = []
-
-    async def late() -> None:
-        await ws.close()
-        ran.append("late")
-
-    ws.add_cleanup(late)
+    ws.add_cleanup(asyncio.Event().wait)
     await soon(ws.close())
-    assert ran == ["late"]
+    assert len(errors(caplog)) == 1
 
 
-async def test_a_callback_may_end_another_connection_and_waits_for_its_callbacks() -> None:
-    one, _ = await opened()
-    other, _ = await opened()
-    ran: list[str] = []
-
-    async def slow() -> None:
-        await turns()
-        ran.append("other")
-
-    async def end_other() -> None:
-        await other.close()
-        ran.append("one")
-
-    other.add_cleanup(slow)
-    one.add_cleanup(end_other)
-    await soon(one.close())
-    assert ran == ["other", "one"]
+# --- several at once ---
 
 
-# Cancellation and the time limit
-
-
-@pytest.mark.row("T44", "C52")
-async def test_cancelling_whoever_waits_lets_the_callbacks_end_first() -> None:
-    cleanups = Cleanups()
+async def test_two_tasks_that_find_the_end_both_wait_for_the_cleanups() -> None:
     gate = asyncio.Event()
-    ran: list[str] = []
-
-    async def slow() -> None:
-        await gate.wait()
-        ran.append("slow")
-
-    cleanups.add(slow)
-    cleanups.add(lambda: ran.append("next"))
-    waiting = asyncio.create_task(cleanups.run())
+    log = Log()
+    ws, peer = await opened()
+    ws.add_cleanup(gate.wait)
+    ws.add_cleanup(log.note("done"))
+    enders = [
+        asyncio.create_task(ws.close()),
+        asyncio.create_task(ws.close()),
+        asyncio.create_task(ws.abort()),
+    ]
     await turns()
-    waiting.cancel()
-    await turns()
-    waiting.cancel()
-    await turns()
-    assert not waiting.done()
+    assert not any(task.done() for task in enders[:2])
     gate.set()
-    with pytest.raises(asyncio.CancelledError):
-        await soon(waiting)
-    assert ran == ["slow", "next"]
+    await soon(asyncio.gather(*enders))
+    assert log == ["done"]
+    assert len(peer.closes) == 1
 
 
-@pytest.mark.row("T44", "C52")
-async def test_a_callback_that_does_not_end_is_cancelled_and_the_next_one_is_begun(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("telex._cleanup.CLEANUP_TIMEOUT", SHORT)
-    cleanups = Cleanups()
-    ran: list[str] = []
-
-    async def too_late() -> None:
-        ran.append("begun")
-        await for_ever()
-
-    cleanups.add(for_ever)
-    cleanups.add(lambda: ran.append("next"))
-    cleanups.add(too_late)
-    await soon(cleanups.run())
-    assert ran == ["next", "begun"]
-    assert errors(caplog) == [
-        f"cleanup {callback!r} was cancelled: all took longer than 0.01 s"
-        for callback in (for_ever, too_late)
-    ]
-
-
-@pytest.mark.row("T44")
-async def test_a_late_callback_that_does_not_end_is_cancelled(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("telex._cleanup.CLEANUP_TIMEOUT", SHORT)
-    cleanups = Cleanups()
-    await cleanups.run()
-    cleanups.add(for_ever)
-    await soon(cleanups.run())
-    assert errors(caplog) == [
-        f"cleanup {for_ever!r} was cancelled: all took longer than 0.01 s",
-    ]
-
-
-@pytest.mark.row("T44")
-async def test_a_callback_that_swallows_its_cancellation_is_cancelled_once_more(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("telex._cleanup.CLEANUP_TIMEOUT", SHORT)
-    monkeypatch.setattr("telex._cleanup._SPARE", SHORT)
-    cleanups = Cleanups()
-    swallowed: list[str] = []
-
-    async def stubborn() -> None:
-        try:
-            await for_ever()
-        except asyncio.CancelledError:
-            swallowed.append("once")
-        await for_ever()
-
-    cleanups.add(stubborn)
-    cleanups.add(lambda: swallowed.append("never reached"))
-    await soon(cleanups.run())
-    assert swallowed == ["once"]
-    assert errors(caplog) == ["cleanups took longer than 0.02 s and is cancelled"]
-
-
-# Anything that must run to its end
-
-
-async def test_shielded_work_runs_in_a_task_of_its_own_with_a_copy_of_the_context() -> None:
-    variable: ContextVar[str] = ContextVar("variable", default="unset")
-    seen: list[object] = []
-
-    async def work() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        seen.extend((task.get_name(), variable.get()))
-        variable.set("changed inside")
-
-    variable.set("set outside")
-    await soon(shielded(work(), 1, "some work"))
-    assert seen == ["telex some work", "set outside"]
-    assert variable.get() == "set outside"
-
-
-async def test_shielded_work_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async def work() -> None:
-        raise ValueError("broken")
-
-    await soon(shielded(work(), 1, "some work"))
-    assert errors(caplog) == ["some work failed"]
-    assert causes(caplog) == [repr(ValueError("broken"))]
-
-
-@pytest.mark.row("T44")
-async def test_a_cancellation_is_raised_when_shielded_work_has_ended() -> None:
+async def test_one_of_two_who_wait_may_be_cancelled() -> None:
     gate = asyncio.Event()
-    ended: list[str] = []
+    cleanups = Cleanups()
+    log = Log()
+    cleanups.add(gate.wait)
+    cleanups.add(log.note("done"))
+    first, second = (asyncio.create_task(cleanups.run()) for _ in range(2))
+    await turns()
+    second.cancel()
+    await asyncio.wait((second,))
+    assert not first.done()
+    gate.set()
+    await soon(first)
+    assert log == ["done"]
 
-    async def work() -> None:
-        await gate.wait()
-        ended.append("work")
 
-    waiting = asyncio.create_task(shielded(work(), 1, "some work"))
+async def test_a_cancelled_end_finishes_the_cleanups_first() -> None:
+    gate = asyncio.Event()
+    log = Log()
+    ws, peer = await opened()
+    ws.add_cleanup(gate.wait)
+    ws.add_cleanup(log.note("done"))
+    closing = asyncio.create_task(ws.close())
     await turns()
     for _ in range(3):
-        waiting.cancel("the loop shuts down")
+        closing.cancel()
         await turns()
-    assert not waiting.done()
+    assert not closing.done()
     gate.set()
-    with pytest.raises(asyncio.CancelledError, match="the loop shuts down"):
-        await soon(waiting)
-    assert ended == ["work"]
+    await soon(asyncio.wait((closing,)))
+    assert closing.cancelled()
+    assert log == ["done"]
+    assert len(peer.closes) == 1
 
 
-async def test_a_cancellation_in_the_turn_in_which_shielded_work_ends_is_not_lost() -> None:
+async def test_shielded_work_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise KeyError("x")
+
+    await shielded(fail(), 1.0, "the work")
+    assert errors(caplog) == ["the work failed"]
+
+
+async def test_a_timeout_around_a_close_ends_after_the_cleanups() -> None:
     gate = asyncio.Event()
-    waiting = asyncio.create_task(shielded(_wait(gate), 1, "some work"))
-    await turns()
-    gate.set()
-    await turns(1)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await soon(waiting)
-
-
-async def _wait(gate: asyncio.Event) -> None:
-    await gate.wait()
-
-
-@pytest.mark.row("T44")
-async def test_shielded_work_that_takes_too_long_is_cancelled_and_logged(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    await soon(shielded(for_ever(), SHORT, "some work"))
-    assert errors(caplog) == ["some work took longer than 0.01 s and is cancelled"]
-
-
-async def test_shielded_work_that_takes_too_long_does_not_swallow_a_cancellation(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    waiting = asyncio.create_task(shielded(for_ever(), SHORT, "some work"))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await soon(waiting)
-    assert errors(caplog) == ["some work took longer than 0.01 s and is cancelled"]
-
-
-async def test_shielded_work_that_swallows_its_cancellation_is_left_behind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("telex._cleanup._SPARE", SHORT)
-    gate = asyncio.Event()
-
-    async def stubborn() -> None:
-        try:
-            await gate.wait()
-        except asyncio.CancelledError:
-            await gate.wait()
-
-    await soon(shielded(stubborn(), SHORT, "some work"))
-    gate.set()
-    await turns()
+    log = Log()
+    ws = WebSocket(make_scope(), *(lambda peer: (peer.receive, peer.send))(Peer()))
+    await ws.accept()
+    ws.add_cleanup(gate.wait)
+    ws.add_cleanup(log.note("done"))
+    asyncio.get_running_loop().call_later(0.03, gate.set)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ws.close()
+    assert log == ["done"]

@@ -40,7 +40,7 @@ def _write_line(scope: Scope, progress: Progress) -> None:
     log.info(
         '%s - "WebSocket %s" %s after %.3f s, %d in, %d out',
         peer_name(scope),
-        quote(str(scope.get("path", "/")), safe="/:@!$&'()*+,;=~"),
+        quote(str(scope.get("path", "/")), safe="/:@!$&'()*+,;=~", errors="replace"),
         how,
         time.monotonic() - progress.began,
         progress.received,
@@ -51,4 +51,7 @@ def _write_line(scope: Scope, progress: Progress) -> None:
 def peer_name(scope: Scope) -> str:
     """Return the client's address for a log line."""
     client = scope.get("client")
-    return "unknown" if not client else f"{client[0]}:{client[1]}"
+    if not client:
+        return "unknown"
+    host, port = (*client, None)[:2]
+    return str(host) if port is None else f"{host}:{port}"

@@ -135,10 +135,10 @@ class Inbox:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn in self._turns:
-                self._turns.remove(turn)
-            else:
+            if not turn.cancelled():
                 self._pass_turn()
+            elif turn in self._turns:
+                self._turns.remove(turn)
             raise
 
     def _pass_turn(self) -> None:

@@ -362,11 +362,14 @@ class Link:
 
     async def finish(self) -> None:
         """Stop every task of the connection and run what cleanups are left."""
+        links = (self, *self._rewired)
+        for known in filter(None, (link.inbox.source.closed for link in links)):
+            self.progress.end(known)
         if self.progress.open:
             # Whoever still waits for a message waits for nothing: the application has returned.
             self.progress.cut()
             self.progress.notify()
-        tasks = [task for link in (self, *self._rewired) for task in link._dismiss() if task]
+        tasks = [task for link in links for task in link._dismiss() if task]
         try:
             if tasks:
                 _, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)

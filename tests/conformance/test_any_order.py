@@ -11,8 +11,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peer import DEADLINE, D, Peer, T, make_scope
+from channel import PATHS, FakeChannel, triple_over
+from peer import DEADLINE, D, T
 from telex import WebSocket, WebSocketState
+from telex._types import Message, Receive, Send
 from telex.exceptions import WebSocketError
 from telex.websockets import link_of
 
@@ -26,22 +28,37 @@ SETTLE = 12
 class World:
     """One connection, the tasks that use it, and what they saw."""
 
-    def __init__(self, *, denial: bool, lossy: bool) -> None:
-        self.peer = Peer()
+    def __init__(self, path: str, *, denial: bool) -> None:
         self.fed = 0
         self.client_left = False
         self.seen: list[str | bytes] = []
         self.cleaned: list[int] = []
         self.registered = 0
         self.tasks: list[asyncio.Task[Any]] = []
-        receive = self._receive_slowly if lossy else self.peer.receive
-        self.ws = WebSocket(make_scope(denial=denial), receive, self.peer.send)
+        self.sends_fail = False
+        self.peer = FakeChannel()
+        scope, receive, send = triple_over(path, self.peer, denial=denial)
+        if path == "asgi":
+            receive, send = self._take_then_wait(receive), self._fail_on_demand(send)
+        self.ws = WebSocket(scope, receive, send)
 
-    async def _receive_slowly(self) -> Any:
+    def _take_then_wait(self, receive: Receive) -> Receive:
         """Take the message first, then wait: what a careless cancellation would lose."""
-        message = await self.peer.receive()
-        await asyncio.sleep(0)
-        return message
+
+        async def careless() -> Message:
+            message = await receive()
+            await asyncio.sleep(0)
+            return message
+
+        return careless
+
+    def _fail_on_demand(self, send: Send) -> Send:
+        async def failing(message: Message) -> None:
+            if self.sends_fail:
+                raise OSError("gone")
+            await send(message)
+
+        return failing
 
     def feed(self, amount: int) -> None:
         if not self.client_left:
@@ -55,7 +72,7 @@ class World:
             self.peer.feed(D(code))
 
     def break_sends(self) -> None:
-        self.peer.fail_sends_with = OSError("gone")
+        self.sends_fail = True
 
     def spawn(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
         async def quietly() -> None:
@@ -174,13 +191,12 @@ async def turns(amount: int) -> None:
         await asyncio.sleep(0)
 
 
-async def play(program: list[tuple[Step, int]], *, denial: bool, lossy: bool) -> None:
+async def play(program: list[tuple[Step, int]], path: str, *, denial: bool) -> None:
     async with asyncio.timeout(DEADLINE):
-        await _play(program, denial=denial, lossy=lossy)
+        await _play(World(path, denial=denial), program)
 
 
-async def _play(program: list[tuple[Step, int]], *, denial: bool, lossy: bool) -> None:
-    world = World(denial=denial, lossy=lossy)
+async def _play(world: World, program: list[tuple[Step, int]]) -> None:
     for step, pause in program:
         step.act(world)
         await turns(pause)
@@ -209,14 +225,14 @@ def check(world: World) -> None:
     order = [int(text) for text in world.seen]
     assert order == list(range(len(order))), "lost or reordered"
     was_open = "accept" in world.peer.types
-    if was_open and world.ws.closed_by == "client" and world.peer.fail_sends_with is None:
+    if was_open and world.ws.closed_by == "client" and not world.sends_fail:
         assert len(order) == world.fed, "a message before the disconnect was lost"
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @settings(max_examples=600, deadline=None)
-@given(program=PROGRAM, denial=st.booleans(), lossy=st.booleans())
+@given(program=PROGRAM, path=st.sampled_from(PATHS), denial=st.booleans())
 def test_any_order_of_calls_and_events_ends_well(
-    program: list[tuple[Step, int]], denial: bool, lossy: bool
+    program: list[tuple[Step, int]], path: str, denial: bool
 ) -> None:
-    asyncio.run(play(program, denial=denial, lossy=lossy))
+    asyncio.run(play(program, path, denial=denial))

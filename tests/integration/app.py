@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import StreamingResponse
 
+from integration import impatient
 from integration.bare import APPS, run_bare
 from integration.journal import Journal
 from integration.raw import run_script
@@ -50,6 +51,7 @@ def noted(endpoint: Endpoint) -> Endpoint:
 
 
 app = App(disconnect_grace=GRACE, socket_middlewares=[noted])
+app.mount("/impatient", impatient.app)
 
 journal_app = App()
 

@@ -55,7 +55,7 @@ YES, NO = "yes", "no"
 # What a Telex application and its clients see.
 
 DENIAL = Row(
-    "`reject()`, `Reject`, 404, 422: what the client gets",
+    "What the client gets of `reject()`, `Reject`, and a 404",
     (*["the status, headers and body"] * 4, "403 without body", "the status, headers and body"),
 )
 STREAMED_DENIAL = Row(
@@ -67,16 +67,12 @@ REPEATED_DENIAL_HEADER = Row(
     (YES, YES, YES, YES, "403 without body", "**the worker process crashes**"),
 )
 ACCEPT_HEADERS = Row("Headers given to `accept()` reach the client", (*[YES] * 4, NO, NO))
-OWN_CODES = Row(
-    "Close codes that reach the client", (*["all"] * 4, "1000 and 3000–4999", "all")
-)
+OWN_CODES = Row("Close codes that reach the client", (*["all"] * 4, "1000 and 3000–4999", "all"))
 OWN_REASON = Row("Close reasons that we send reach the client", (*[YES] * 4, NO, YES))
 CLIENT_CODE = Row(
     "`close_code` when the client closed with 4321", (*["4321"] * 3, "1006", "4321", "4321")
 )
-CLIENT_REASON = Row(
-    "`close_reason` when the client gave one", (*["as given"] * 3, *["empty"] * 3)
-)
+CLIENT_REASON = Row("`close_reason` when the client gave one", (*["as given"] * 3, *["empty"] * 3))
 NO_CODE = Row(
     "`close_code` when the client's close frame had no code",
     ("1005", "1005", "1005", "1006", "1000", "1005"),
@@ -100,7 +96,12 @@ BIG = Row(
 )
 FORWARDED = Row(
     "`X-Forwarded-For` and `-Proto` change `client` and `scheme`",
-    (*["yes, from 127.0.0.1; see `--forwarded-allow-ips`"] * 3, NO, "no; see `--proxy-headers`", NO),
+    (
+        *["yes, from 127.0.0.1; see `--forwarded-allow-ips`"] * 3,
+        NO,
+        "no; see `--proxy-headers`",
+        NO,
+    ),
 )
 LATE_ACCEPT = Row(
     "A client that leaves before `accept()` is noticed",
@@ -138,9 +139,7 @@ RETURN_FIRST = Row(
     "S2",
 )
 RAISE_FIRST = Row("It raises before accept", (*["HTTP 500"] * 5, "HTTP 403"), "S2")
-RETURN_OPEN = Row(
-    "It returns while open", (*["1006"] * 3, "1011", "stays open", "1005"), "S3"
-)
+RETURN_OPEN = Row("It returns while open", (*["1006"] * 3, "1011", "stays open", "1005"), "S3")
 RAISE_OPEN = Row("It raises while open", (*["1006"] * 3, "1011", "1011", "1005"), "S3")
 BAD_CODES = Row(
     "`websocket.close` with 500, 999, 1004, 1016, 2999 or 5000",
@@ -183,9 +182,7 @@ LONG_REASON = Row(
     ),
     "S6",
 )
-SECOND_CLOSE = Row(
-    "A second `websocket.close`", (*["`RuntimeError`"] * 3, *["ignored"] * 3), "S7"
-)
+SECOND_CLOSE = Row("A second `websocket.close`", (*["`RuntimeError`"] * 3, *["ignored"] * 3), "S7")
 SEND_AFTER_CLOSE = Row(
     "`websocket.send` after `websocket.close`",
     (*["`RuntimeError`"] * 3, "`UnexpectedMessageError`", "`Disconnected`", "ignored"),
@@ -263,7 +260,7 @@ FOREIGN_SUBPROTOCOL = Row(
     "S15",
 )
 EMPTY_SUBPROTOCOL = Row(
-    "Accepting the subprotocol `\"\"`",
+    'Accepting the subprotocol `""`',
     (
         "sent; the client refuses",
         "none is sent",
@@ -301,13 +298,24 @@ EMPTY_SENT = Row("Sending an empty message", (*["works"] * 4, "not sent", "works
 SPEC_VERSION = Row("`spec_version`", (*["2.4"] * 3, "2.3", "missing", "2.3"), "S20")
 PATH = Row("`path` is percent-decoded, `raw_path` is not", (YES,), "S20")
 PORT_TYPE = Row("The ports in `client` and `server`", (*["`int`"] * 5, "`str`"), "S20")
-PROXY = Row(
-    "`X-Forwarded-*` from 127.0.0.1 change the scope", (*[YES] * 3, *[NO] * 3), "S21"
+PROXY = Row("`X-Forwarded-*` from 127.0.0.1 change the scope", (*[YES] * 3, *[NO] * 3), "S21")
+LOGGED = Row(
+    "What the server logs when the application returns right after a denial",
+    (
+        "nothing",
+        "`ASGI callable returned without completing handshake.`",
+        *["nothing"] * 4,
+    ),
 )
 CLOSE_WHILE_RECEIVING = Row(
     "`websocket.close` while another task awaits `receive()`",
     (*["sent at once"] * 5, "waits until `receive()` ends"),
     "",
+)
+
+CANCELLED_RECEIVE = Row(
+    "Cancelling `receive()` while messages come in",
+    (*["loses nothing"] * 5, "loses most of them"),
 )
 
 FACTS = (
@@ -346,23 +354,31 @@ FACTS = (
     PATH,
     PORT_TYPE,
     PROXY,
+    LOGGED,
     CLOSE_WHILE_RECEIVING,
+    CANCELLED_RECEIVE,
 )
 """What the servers themselves do."""
 
 
-def table(rows: tuple[Row, ...]) -> str:
-    """Rows as a Markdown table, one column for each server."""
-    facts = any(row.fact for row in rows)
-    heads = [*(["Fact"] if facts else []), "What", *SERVERS.values()]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in rows:
-        cells = [*([row.fact] if facts else []), row.text, *map(row.on, SERVERS)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _table(heads: list[str], lines: list[list[str]]) -> str:
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def versions() -> str:
-    """The versions behind the tables, as a Markdown table."""
-    rows = [f"| {SERVERS[name]} | {text} |" for name, text in MEASURED_WITH.items()]
-    return "\n".join(["| Server | Measured with |", "|---|---|", *rows])
+    """The versions behind the values, as a Markdown table."""
+    lines = [[name, MEASURED_WITH[server]] for server, name in SERVERS.items()]
+    return _table(["Server", "Measured with"], lines)
+
+
+def application() -> str:
+    """What applications see, as a Markdown table."""
+    lines = [[row.text, *map(row.on, SERVERS)] for row in APPLICATION]
+    return _table(["What", *SERVERS.values()], lines)
+
+
+def facts() -> str:
+    """What the servers do, as a Markdown table."""
+    lines = [[row.fact, row.text, *map(row.on, SERVERS)] for row in FACTS]
+    return _table(["", "What", *SERVERS.values()], lines)

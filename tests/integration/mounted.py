@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -18,9 +19,9 @@ from telex import App, WebSocket
 @contextmanager
 def printed(name: str) -> Iterator[dict[str, str]]:
     """The lifespan of an application: says so, and leaves something in the state."""
-    print(f"{name} started", flush=True)
+    sys.stderr.write(f"{name} started\n")
     yield {name: "was started"}
-    print(f"{name} stopped", flush=True)
+    sys.stderr.write(f"{name} stopped\n")
 
 
 @asynccontextmanager
@@ -46,7 +47,7 @@ def rooms() -> App:
                 {
                     "room": ws.path_params["room"],
                     "url": str(ws.url),
-                    "path": str(ws.url_path_for("room", room="other")),
+                    "other": str(ws.url_for("room", room="other")),
                     "state": dict(ws.state),
                 }
             )

@@ -140,6 +140,16 @@ class Server:
             if time.monotonic() > give_up:
                 raise RuntimeError(f"{self} does not answer:\n{self.output}")
 
+    def wait_for(self, text: str) -> None:
+        """Wait until it has printed a text."""
+        give_up = time.monotonic() + DEADLINE
+        while text not in self.output:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(0.05)
+                raise RuntimeError(f"{self} ended with {code}:\n{self.output}")
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"{self} does not print {text!r}:\n{self.output}")
+
     def kill(self) -> None:
         """End it and the workers it started, at once; it is the leader of their group."""
         with contextlib.suppress(ProcessLookupError):
@@ -162,9 +172,7 @@ def free_port() -> int:
     raise RuntimeError("no free port")
 
 
-def start(
-    kind: Kind, app: str, *options: str, env: Mapping[str, str] | None = None
-) -> Server:
+def start(kind: Kind, app: str, *options: str, env: Mapping[str, str] | None = None) -> Server:
     """Start a server for the application `"module:attribute"` and do not wait for it."""
     port = free_port()
     command = [part.format(app=app, port=port) for part in kind.command.split()]

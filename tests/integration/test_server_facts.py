@@ -144,17 +144,13 @@ async def look(call: Call, outcome: Outcome) -> None:
     """Only the handshake matters."""
 
 
-async def talk(
-    server: Server, *steps: Step, client: Client = listen, **options: Any
-) -> Outcome:
+async def talk(server: Server, *steps: Step, client: Client = listen, **options: Any) -> Outcome:
     """Have the application do these steps; return what came of it."""
     call = Call(server, script(*steps))
     outcome = Outcome()
     async with asyncio.timeout(DEADLINE):
         try:
-            async with connect(
-                call.url, proxy=None, open_timeout=PATIENCE, **options
-            ) as call.ws:
+            async with connect(call.url, proxy=None, open_timeout=PATIENCE, **options) as call.ws:
                 assert call.ws.response is not None
                 outcome.headers = [*call.ws.response.headers.raw_items()]
                 await client(call, outcome)
@@ -268,12 +264,31 @@ async def test_a_denial_in_two_parts(server: Server) -> None:
         assert (outcome.body, outcome.errors()) == (b"away", ["RuntimeError"])
 
 
+async def test_an_error_that_is_none_in_the_log_after_a_denial(server: Server) -> None:
+    """uvicorn's sansio back end takes a denial for complete when the transport is closed.
+
+    That is one turn of the loop after the last part was sent. Who returns before it is blamed,
+    who waits for anything at all is not.
+    """
+    denial: tuple[Step, Step] = (
+        ("send", {"type": "websocket.http.response.start", "status": 404, "headers": []}),
+        ("send", {"type": "websocket.http.response.body", "body": b"Not Found"}),
+    )
+    blame = "ASGI callable returned without completing handshake."
+    await talk(server, RECEIVE, *denial, SOON, SOON)
+    assert blame not in server.new_output
+    await talk(server, RECEIVE, *denial)
+    logged = f"`{blame}`" if blame in server.new_output else "nothing"
+    assert logged == table.LOGGED.on(server)
+
+
 @pytest.mark.row("S17")
 async def test_accepting_before_connect_was_read(server: Server) -> None:
     outcome = await talk(server, ACCEPT, RECEIVE, CLOSE)
     assert outcome.how == "1000"
     assert [step["error"] for step in outcome.steps] == [None, None, None]
     assert outcome.steps[1]["message"]["type"] == "websocket.connect"
+    assert table.ACCEPT_FIRST.on(server) == "works; connect is what `receive()` returns next"
 
 
 @pytest.mark.row("S20")
@@ -332,9 +347,7 @@ async def test_an_application_that_raises_while_open(server: Server) -> None:
         *[(code, table.VALID_CODES) for code in (1001, 1008, 1011, 1012)],
     ],
 )
-async def test_close_codes_that_are_not_private(
-    server: Server, code: int, row: table.Row
-) -> None:
+async def test_close_codes_that_are_not_private(server: Server, code: int, row: table.Row) -> None:
     outcome = await talk(server, RECEIVE, ACCEPT, close(code), client=ask)
     how = "that code" if outcome.close == (code, "") else outcome.how
     if outcome.errors():

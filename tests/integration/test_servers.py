@@ -15,7 +15,7 @@ from integration.servers import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
-MESSAGES = ["hi", "Grüße, 世界 🎉", "a\nb\0c", b"\x00\xff\xfe", b"hi", " "]
+MESSAGES: list[str | bytes] = ["hi", "Grüße, 世界 🎉", "a\nb\0c", b"\x00\xff\xfe", b"hi", " "]
 
 
 @pytest.mark.row("V21")

@@ -1,0 +1,603 @@
+"""The same behaviour over plain ASGI, over a server's frame channel, and with one of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from channel import PATHS, FakeChannel, connecting_over, opened_over, triple_over, wrap_send
+from opened import soon, turns
+from peer import B, D, T
+from telex import (
+    App,
+    Outbox,
+    SocketView,
+    WebSocket,
+    WebSocketDisconnect,
+    WebSocketFrameError,
+    WebSocketRuntimeError,
+    WebSocketState,
+)
+from telex._settings import SETTINGS_KEY, Settings
+from telex._types import ASGIApp, Message, Receive, Scope, Send
+
+CONNECT: Message = {"type": "websocket.connect"}
+TEXTS = ["1", "", "é数\U0001f600"]
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest) -> str:
+    """How the messages of the connection travel."""
+    name: str = request.param
+    return name
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until something is so."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def visit(app: ASGIApp, path: str, *script: Message, **extra: Any) -> FakeChannel:
+    """Run an application for a client that sends its script once it is accepted."""
+    channel = FakeChannel()
+    serving = asyncio.ensure_future(app(*triple_over(path, channel, **extra)))
+    await until(lambda: channel.log or serving.done())
+    for message in script:
+        channel.feed(message)
+        await turns(30)
+    await soon(serving)
+    return channel
+
+
+# --- the handshake ---
+
+
+async def test_the_handshake_goes_through_send(path: str) -> None:
+    ws, server = connecting_over(path, subprotocols=["a", "chat"])
+    await soon(ws.accept("chat", headers={"x-a": "1"}))
+    assert server.log == [
+        {"type": "websocket.accept", "subprotocol": "chat", "headers": [(b"x-a", b"1")]}
+    ]
+    assert (server.events_in, server.events_out, server.frames_out) == (1, 1, 0)
+    assert ws.accepted_subprotocol == "chat"
+    assert ws.connection_state is WebSocketState.CONNECTED
+
+
+async def test_a_handshake_is_refused_through_send(path: str) -> None:
+    ws, server = connecting_over(path)
+    await soon(ws.close())
+    assert server.types == ["close"]
+    assert (ws.connection_state, ws.closed_by) == (WebSocketState.DISCONNECTED, "server")
+
+    ws, server = connecting_over(path, denial=True)
+    await soon(ws.reject(404, body="none here"))
+    assert server.types == ["http.response.start", "http.response.body"]
+    assert (server.log[0]["status"], server.log[1]["body"]) == (404, b"none here")
+    assert (server.events_out, server.frames_out) == (2, 0)
+
+
+async def test_a_client_that_gives_up_during_the_handshake_is_no_connection(path: str) -> None:
+    ws, server = connecting_over(path, D(1001))
+    with pytest.raises(WebSocketDisconnect):
+        await soon(ws.accept())
+    assert server.types == []
+    assert ws.connection_state is WebSocketState.DISCONNECTED
+
+
+async def test_nothing_is_read_or_sent_before_the_handshake(path: str) -> None:
+    ws, server = connecting_over(path)
+    for call in (ws.receive_text, lambda: ws.send_text("x")):
+        with pytest.raises(WebSocketRuntimeError):
+            await soon(call())
+    with pytest.raises(WebSocketRuntimeError):
+        ws.send_nowait("x")
+    await soon(ws.accept())
+    assert server.types == ["accept"]
+
+
+# --- receiving and sending ---
+
+
+async def test_text_bytes_and_json_are_received(path: str) -> None:
+    ws, _ = await opened_over(path, T("é"), T(""), B(b"\x00"), B(b""), T('{"a": 1}'), B(b"[2]"))
+    assert [await soon(ws.receive_text()) for _ in range(2)] == ["é", ""]
+    assert [await soon(ws.receive_bytes()) for _ in range(2)] == [b"\x00", b""]
+    assert await soon(ws.receive_json()) == {"a": 1}
+    assert await soon(ws.receive_json("binary")) == [2]
+
+
+async def test_a_message_of_the_wrong_kind_is_consumed_and_the_next_is_read(path: str) -> None:
+    ws, _ = await opened_over(path, B(b"x"), T("x"), T("{"), T("good"))
+    with pytest.raises(WebSocketFrameError):
+        await soon(ws.receive_text())
+    with pytest.raises(WebSocketFrameError):
+        await soon(ws.receive_bytes())
+    with pytest.raises(ValueError):
+        await soon(ws.receive_json())
+    assert await soon(ws.receive_text()) == "good"
+
+
+async def test_iterating_ends_quietly_with_the_peers_code(path: str) -> None:
+    ws, _ = await opened_over(path, *map(T, TEXTS), D(4001, "bye"))
+    assert [text async for text in ws.iter_text()] == TEXTS
+    assert (ws.close_code, ws.close_reason, ws.closed_by) == (4001, "bye", "client")
+
+    ws, _ = await opened_over(path, B(b"1"), B(b""), D())
+    assert [data async for data in ws.iter_bytes()] == [b"1", b""]
+
+    ws, _ = await opened_over(path, T("1"), T("null"), D())
+    assert [value async for value in ws.iter_json()] == [1, None]
+
+    ws, _ = await opened_over(path, T("1"), B(b"2"), D())
+    assert [message async for message in ws] == ["1", b"2"]
+
+
+async def test_text_bytes_and_json_are_sent_in_order(path: str) -> None:
+    ws, server = await opened_over(path)
+    for text in TEXTS:
+        await soon(ws.send_text(text))
+    await soon(ws.send_bytes(memoryview(b"xyz")))
+    await soon(ws.send_json({"é": None}))
+    await soon(ws.send_json([1], mode="binary"))
+    assert server.data == [*TEXTS, b"xyz", '{"é":null}', b"[1]"]
+    await asyncio.gather(*(ws.send_text(str(number)) for number in range(20)))
+    assert server.data[-20:] == [str(number) for number in range(20)]
+
+
+@pytest.mark.row("L45", "L47")
+async def test_raw_events_are_returned_and_keep_the_state_right(path: str) -> None:
+    ws, server = connecting_over(path)
+    assert await soon(ws.receive()) == CONNECT
+    await ws.send({"type": "websocket.accept"})
+    assert ws.application_state is WebSocketState.CONNECTED
+    server.feed(T("a"), B(b"b"), D(4001, "bye"))
+    assert await soon(ws.receive()) == T("a")
+    assert await soon(ws.receive()) == B(b"b")
+    assert await soon(ws.receive()) == D(4001, "bye")
+    assert ws.client_state is WebSocketState.DISCONNECTED
+    with pytest.raises(WebSocketDisconnect):
+        await soon(ws.receive())
+
+
+@pytest.mark.row("L46", "L45")
+async def test_a_raw_message_is_sent_as_it_is(path: str) -> None:
+    ws, server = await opened_over(path)
+    for message in ({"type": "websocket.send", "text": "x"}, {"type": "websocket.close"}):
+        await soon(ws.send(message))
+    assert server.log[1] == {"type": "websocket.send", "text": "x"}
+    assert server.closes == [(1000, "")]
+    assert ws.application_state is WebSocketState.DISCONNECTED
+
+
+# --- looking and waiting ---
+
+
+@pytest.mark.row("K9", "T1")
+async def test_polling_takes_no_message(path: str) -> None:
+    ws, server = await opened_over(path, T("a"), T(""), B(b"c"))
+    for _ in range(5):
+        assert await soon(ws.is_disconnected()) is False
+    assert [await ws.receive_text(), await ws.receive_text()] == ["a", ""]
+    assert await ws.receive_bytes() == b"c"
+    server.feed(D(1001))
+    assert await soon(ws.is_disconnected()) is True
+
+
+@pytest.mark.row("T6", "T1")
+async def test_an_end_that_was_peeked_is_still_delivered_behind_the_messages(path: str) -> None:
+    ws, _ = await opened_over(path, T("a"), D(4001, "bye"))
+    async with asyncio.timeout(5):
+        while not await ws.is_disconnected():
+            pass
+    assert ws.client_state is WebSocketState.CONNECTED
+    assert await ws.receive_text() == "a"
+    with pytest.raises(WebSocketDisconnect) as raised:
+        await soon(ws.receive_text())
+    assert (raised.value.code, raised.value.reason) == (4001, "bye")
+    assert ws.client_state is not WebSocketState.CONNECTED
+
+
+@pytest.mark.row("C63", "T5")
+async def test_several_readers_are_served_in_order_and_all_learn_of_the_end(path: str) -> None:
+    ws, server = await opened_over(path)
+    readers = [asyncio.create_task(ws.receive_text()) for _ in range(5)]
+    await turns()
+    server.feed(T("a"), T("b"), D(4001))
+    got = await soon(asyncio.gather(*readers, return_exceptions=True))
+    assert got[:2] == ["a", "b"]
+    assert [type(end) for end in got[2:]] == [WebSocketDisconnect] * 3
+    assert {getattr(end, "code", None) for end in got[2:]} == {4001}
+
+
+@pytest.mark.row("T4")
+async def test_cancelled_readers_take_nothing_with_them(path: str) -> None:
+    ws, server = await opened_over(path)
+    for number in range(50):
+        reader = asyncio.create_task(ws.receive_text())
+        await turns(number % 4)
+        server.feed(T(str(number)))
+        reader.cancel()
+        await asyncio.wait((reader,))
+        text = await soon(ws.receive_text()) if reader.cancelled() else reader.result()
+        assert text == str(number)
+
+
+@pytest.mark.row("T17")
+async def test_our_own_close_wakes_readers_and_ends_loops_quietly(path: str) -> None:
+    ws, server = await opened_over(path)
+    reader = asyncio.create_task(ws.receive_text())
+    loop = asyncio.create_task(anext(ws.iter_text(), "quiet"))
+    waiter = asyncio.create_task(ws.wait_closed())
+    await turns()
+    await soon(ws.close(4000, "enough"))
+    with pytest.raises(WebSocketRuntimeError):
+        await soon(reader)
+    assert await soon(loop) == "quiet"
+    await soon(waiter)
+    assert server.closes == [(4000, "enough")]
+
+
+async def test_wait_closed_leaves_messages_to_be_read(path: str) -> None:
+    ws, server = await opened_over(path, T("a"))
+    waiters = [asyncio.create_task(ws.wait_closed()) for _ in range(3)]
+    await turns()
+    waiters[0].cancel()
+    assert not waiters[1].done()
+    server.feed(D(1001))
+    await soon(asyncio.gather(*waiters[1:]))
+    assert ws.close_code == 1001
+    assert [text async for text in ws.iter_text()] == ["a"]
+
+
+# --- leaving and closing ---
+
+
+async def test_a_send_after_the_peer_broke_raises_disconnect(path: str) -> None:
+    ws, server = await opened_over(path)
+    server.drop()
+    for call in (ws.send_text("x"), ws.send_bytes(b"x"), ws.send_json(1), ws.receive_text()):
+        with pytest.raises(WebSocketDisconnect) as raised:
+            await soon(call)
+        assert raised.value.code == 1006
+    assert ws.send_nowait("x") is False
+    assert server.types == ["accept"]
+    assert ws.closed_by == "client"
+
+
+@pytest.mark.row("C4", "T40")
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_close_after_the_peer_left_sends_nothing(path: str, told: bool) -> None:
+    ws, server = await opened_over(path, D(4001))
+    if told:
+        with pytest.raises(WebSocketDisconnect):
+            await soon(ws.receive_text())
+    await soon(ws.close())
+    await soon(ws.close(4000))
+    assert server.types == ["accept"]
+    assert ws.closed_by == "client"
+    assert ws.connection_state is WebSocketState.DISCONNECTED
+
+
+@pytest.mark.row("T39")
+async def test_of_two_tasks_that_close_one_does(path: str) -> None:
+    ws, server = await opened_over(path)
+    await soon(asyncio.gather(ws.close(4001), ws.close(4002), ws.abort()))
+    await soon(ws.close(4003))
+    assert server.closes == [(4001, "")]
+    assert (ws.close_code, ws.closed_by, server.aborted) == (4001, "server", False)
+
+
+async def test_abort_drops_the_peer_where_it_can(path: str) -> None:
+    ws, server = await opened_over(path)
+    server.block()
+    ws.send_nowait("never read")
+    reader = asyncio.create_task(ws.receive_text())
+    await turns()
+    await soon(ws.abort())
+    with pytest.raises(WebSocketRuntimeError):
+        await soon(reader)
+    assert server.aborted is (path != "asgi")
+    assert server.closes == ([(1001, "")] if path == "asgi" else [])
+    assert ws.connection_state is WebSocketState.DISCONNECTED
+    assert await ws.is_disconnected() is True
+
+
+@pytest.mark.parametrize("end", ["the peer leaves", "we close", "we abort", "a send fails"])
+async def test_cleanups_run_once_at_any_end(path: str, end: str) -> None:
+    ws, server = await opened_over(path)
+    ran: list[str] = []
+    ws.add_cleanup(lambda: ran.append("first"))
+    ws.add_cleanup(lambda: ran.append("second"))
+    readers = [asyncio.create_task(ws.receive_text()) for _ in range(2 if "send" not in end else 0)]
+    await turns()
+    if end == "the peer leaves":
+        server.feed(D(1001))
+    elif end == "a send fails":
+        server.drop()
+        with pytest.raises(WebSocketDisconnect):
+            await ws.send_text("x")
+    else:
+        await soon(ws.close() if end == "we close" else ws.abort())
+    await soon(asyncio.gather(*readers, return_exceptions=True))
+    await soon(asyncio.gather(ws.close(), ws.abort(), ws.is_disconnected()))
+    assert ran == ["first", "second"]
+
+
+# --- a peer that does not read ---
+
+
+async def test_a_full_buffer_holds_a_sender_back_and_loses_nothing(path: str) -> None:
+    ws, server = await opened_over(path)
+    server.block()
+    senders = [asyncio.create_task(ws.send_text(str(number))) for number in range(3)]
+    await turns()
+    assert not any(sender.done() for sender in senders)
+    assert await soon(ws.is_disconnected()) is False
+    server.unblock()
+    await soon(asyncio.gather(*senders))
+    assert server.data == ["0", "1", "2"]
+
+
+async def test_a_sender_held_back_is_released_when_the_peer_leaves(path: str) -> None:
+    ws, server = await opened_over(path)
+    server.block()
+    senders = [asyncio.create_task(ws.send_text(str(number))) for number in range(3)]
+    await turns()
+    server.drop()
+    # What was handed to the server before may have arrived; nobody knows.
+    results = await soon(asyncio.gather(*senders, return_exceptions=True))
+    assert {type(result) for result in results} <= {type(None), WebSocketDisconnect}
+    with pytest.raises(WebSocketDisconnect):
+        await soon(ws.send_text("late"))
+    assert "late" not in server.data
+
+
+@pytest.mark.parametrize(
+    ("policy", "answers", "arrives", "closes"),
+    [
+        ("block", [True, True, True, False, False], ["0", "1", "2"], []),
+        ("drop_newest", [True, True, True, False, False], ["0", "1", "2"], []),
+        ("drop_oldest", [True, True, True, True, True], ["0", "3", "4"], []),
+        ("close", [True, True, True, False, False], ["0"], [(4008, "slow consumer")]),
+    ],
+)
+async def test_the_outbox_holds_what_its_policy_says(
+    path: str, policy: Any, answers: list[bool], arrives: list[str], closes: list[tuple[int, str]]
+) -> None:
+    settings = Settings(outbox=Outbox(max_messages=2, policy=policy))
+    ws, server = connecting_over(path, **{SETTINGS_KEY: settings})
+    await ws.accept()
+    server.block()
+    given = [ws.send_nowait("0")]
+    await turns()
+    given += [ws.send_nowait(str(number)) for number in range(1, 5)]
+    assert given == answers
+    await turns()
+    server.unblock()
+    await until(lambda: len(server.data) == len(arrives) and server.closes == closes)
+    assert server.data == arrives
+    assert ws.buffered == 0
+
+
+async def test_send_nowait_and_send_keep_their_order(path: str) -> None:
+    ws, server = await opened_over(path)
+    for number in range(0, 20, 2):
+        assert ws.send_nowait(str(number))
+        await soon(ws.send_text(str(number + 1)))
+    ws.send_nowait("last")
+    await soon(ws.close())
+    assert server.data == [*map(str, range(20)), "last"]
+    assert server.types[-1] == "close"
+
+
+async def test_what_waits_is_counted(path: str) -> None:
+    ws, server = await opened_over(path)
+    assert ws.buffered == 0
+    server.block()
+    ws.send_nowait("12345")
+    await turns()
+    ws.send_nowait("678")
+    ws.send_nowait(b"9")
+    in_the_server = 5 if path in ("frames", "wrapped receive") else 0
+    assert ws.buffered == 4 + in_the_server
+    server.unblock()
+    await until(lambda: ws.buffered == 0)
+    assert server.data == ["12345", "678", b"9"]
+
+
+# --- in an application ---
+
+
+async def echo(ws: WebSocket) -> None:
+    await ws.accept()
+    async for text in ws.iter_text():
+        await ws.send_text(text * 2)
+
+
+class Echo(SocketView):
+    encoding = "text"
+
+    async def on_receive(self, data: str) -> None:
+        await self.websocket.send_text(data * 2)
+
+
+@pytest.mark.parametrize("handler", [echo, Echo])
+async def test_a_handler_serves_a_client_until_it_leaves(path: str, handler: Any) -> None:
+    app = App()
+    app.websocket("/")(handler)
+    server = await visit(app, path, T("a"), T("é"), D(1001))
+    assert server.types == ["accept", "send", "send"]
+    assert server.data == ["aa", "éé"]
+
+
+async def test_every_end_of_a_handler_closes_once_and_cleans_up_once(path: str) -> None:
+    app = App(disconnect_grace=0.01)
+    ended: list[str] = []
+
+    @app.websocket("/{how}")
+    async def handler(ws: WebSocket, how: str) -> None:
+        ws.add_cleanup(lambda: ended.append(how))
+        await ws.accept()
+        if how == "busy":
+            await asyncio.Event().wait()
+        text = await ws.receive_text()
+        if how == "fails":
+            raise LookupError("secret")
+        if how == "closes":
+            await ws.close(4000, text)
+
+    for how, leaving, closes in [
+        ("returns", T("bye"), [(1000, "")]),
+        ("closes", T("bye"), [(4000, "bye")]),
+        ("fails", T("bye"), [(1011, "")]),
+        ("leaves", D(4001), []),
+        ("busy", D(4001), []),
+    ]:
+        server = await visit(app, path, leaving, path=f"/{how}")
+        assert (how, server.closes) == (how, closes)
+    assert ended == ["returns", "closes", "fails", "leaves", "busy"]
+
+
+async def test_a_view_learns_the_code_with_which_its_client_left(path: str) -> None:
+    app = App()
+    codes: list[int] = []
+
+    @app.websocket("/")
+    class View(SocketView):
+        async def on_disconnect(self, close_code: int) -> None:
+            codes.append(close_code)
+
+    server = await visit(app, path, T("a"), D(4001))
+    assert codes == [4001]
+    assert server.types == ["accept"]
+
+
+async def test_an_unknown_path_is_denied_through_send(path: str) -> None:
+    server = await visit(App(), path, D(1006), denial=True, path="/nowhere")
+    assert server.log[0]["status"] == 404
+    assert (server.frames_in, server.frames_out) == (0, 0)
+
+
+# --- which way the messages go ---
+
+
+@pytest.mark.row("T87")
+@pytest.mark.parametrize(
+    ("path", "reads", "writes"),
+    [
+        ("asgi", "event", "event"),
+        ("frames", "frame", "frame"),
+        ("wrapped send", "frame", "event"),
+        ("wrapped receive", "event", "frame"),
+        ("wrapped both", "event", "event"),
+    ],
+)
+async def test_each_direction_takes_the_channel_unless_somebody_wrapped_it(
+    path: str, reads: str, writes: str
+) -> None:
+    ws, server = await opened_over(path, T("a"), B(b"b"))
+    assert [await soon(ws.receive_text()), await soon(ws.receive_bytes())] == ["a", b"b"]
+    await ws.send_text("c")
+    await ws.send_bytes(b"d")
+    assert ws.send_nowait("e")
+    await ws.close()
+    assert server.data == ["c", b"d", "e"]
+    assert (server.frames_in, server.events_in) == ((2, 1) if reads == "frame" else (0, 3))
+    # The accept and the close always go through send.
+    assert (server.frames_out, server.events_out) == ((3, 2) if writes == "frame" else (0, 5))
+
+
+class Shout:
+    """A middleware around `send`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def shout(message: Message) -> None:
+            if message.get("text"):
+                message = {**message, "text": message["text"].upper()}
+            await send(message)
+
+        await self.app(scope, receive, shout)
+
+
+@pytest.mark.row("T87")
+@pytest.mark.parametrize("handler", [echo, Echo])
+@pytest.mark.parametrize("mounted", [False, True])
+async def test_no_middleware_of_ours_stands_between_a_handler_and_the_channel(
+    handler: Any, mounted: bool
+) -> None:
+    inner = App(outbox=Outbox(max_messages=1), disconnect_grace=1, debug=True)
+    inner.websocket("/")(handler)
+    app = inner
+    if mounted:
+        app = App()
+        app.mount("/below", inner)
+    server = await visit(app, "frames", T("a"), T("b"), D(), path="/below/" if mounted else "/")
+    assert server.data == ["aa", "bb"]
+    assert (server.frames_in, server.events_in) == (2, 1)
+    assert (server.frames_out, server.events_out) == (2, 1)
+
+
+@pytest.mark.row("T87")
+async def test_a_middleware_around_send_is_never_gone_around() -> None:
+    app = App(middleware=[(Shout, (), {})])
+    app.websocket("/")(echo)
+    server = await visit(app, "frames", T("a"), T("b"), D())
+    assert server.data == ["AA", "BB"]
+    assert (server.frames_in, server.frames_out) == (2, 0)
+
+
+@pytest.mark.row("T87")
+async def test_a_second_face_with_other_callables_goes_its_own_way() -> None:
+    channel = FakeChannel()
+    scope, receive, send = triple_over("frames", channel)
+    outer = WebSocket(scope, receive, send)
+    inner = WebSocket(scope, receive, wrap_send(send))
+    await soon(inner.accept())
+    assert outer.connection_state is WebSocketState.CONNECTED
+    await inner.send_text("through the wrapper")
+    assert (channel.frames_out, channel.events_out) == (0, 2)
+    await outer.send_text("through the channel")
+    assert (channel.frames_out, channel.events_out) == (1, 2)
+    channel.feed(T("a"), T("b"))
+    assert [await soon(inner.receive_text()), await soon(outer.receive_text())] == ["a", "b"]
+    assert channel.frames_in == 2
+    await soon(outer.close())
+    assert await inner.is_disconnected() is True
+
+
+async def test_readers_of_two_faces_over_one_channel_share_its_messages_in_order() -> None:
+    channel = FakeChannel()
+    scope, receive, send = triple_over("frames", channel)
+    faces = [WebSocket(scope, receive, send), WebSocket(scope, receive, wrap_send(send))]
+    await soon(faces[0].accept())
+    readers: list[Awaitable[str]] = [
+        asyncio.ensure_future(faces[number % 2].receive_text()) for number in range(4)
+    ]
+    await turns()
+    channel.feed(*[T(str(number)) for number in range(4)])
+    assert await soon(asyncio.gather(*readers)) == ["0", "1", "2", "3"]
+
+
+async def test_latency_is_what_the_channel_says() -> None:
+    ws, server = await opened_over("frames")
+    assert ws.latency is None
+    server.latency = 0.025
+    assert ws.latency == 0.025
+    plain, _ = await opened_over("asgi")
+    assert plain.latency is None
+
+
+async def test_the_callables_of_the_server_stay_within_reach(path: str) -> None:
+    channel = FakeChannel()
+    scope, receive, send = triple_over(path, channel)
+    ws = WebSocket(scope, receive, send)
+    assert (ws.asgi_receive, ws.asgi_send) == (receive, send)
+    assert await soon(ws.asgi_receive()) == CONNECT
