@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opened import connecting, left, opened, soon, turns
+from opened import TURNS, connecting, left, opened, soon, turns
 from peer import B, D, Peer, T, make_scope
 from telex import (
     WebSocket,
@@ -158,7 +158,9 @@ async def test_a_reader_cancelled_after_it_was_woken_leaves_the_message_to_the_n
     peer.feed(T("kept"))
     parked = link_of(ws).inbox._parked
     assert parked is not None
-    while not parked.done():
+    for _ in range(TURNS):
+        if parked.done():
+            break
         await asyncio.sleep(0)
     assert not first.done()
     first.cancel()
@@ -177,6 +179,24 @@ async def test_a_reader_cancelled_after_its_turn_has_come_passes_it_on() -> None
     peer.feed(T("kept"))
     assert await soon(third) == "kept"
     assert second.cancelled()
+
+
+@pytest.mark.row("C63", "T4")
+async def test_a_reader_cancelled_just_before_its_turn_does_not_pass_on_what_it_never_had() -> None:
+    ws, peer = await opened()
+    head, second, *others = [reading(ws) for _ in range(5)]
+    await turns()
+    # The head resumes first and finds the second cancelled; only then does the second resume.
+    link_of(ws).inbox._wake()
+    head.cancel()
+    second.cancel()
+    await turns()
+    assert head.cancelled()
+    assert second.cancelled()
+    peer.feed(T("1"))
+    assert await soon(others[0]) == "1"
+    peer.feed(D(1001))
+    assert await kinds(others[1:]) == [WebSocketDisconnect] * 2
 
 
 async def test_all_readers_may_be_cancelled_at_once() -> None:
@@ -363,7 +383,8 @@ async def test_two_tasks_may_iterate_at_once() -> None:
     await turns()
     peer.feed(D(1000))
     odd, even = await soon(asyncio.gather(*tasks))
-    assert odd and even
+    assert odd
+    assert even
     assert sorted(odd + even) == [str(n) for n in range(10)]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from opened import soon, turns
+from opened import TURNS, soon, turns
 from telex._outbox import Outbox, OutgoingQueue, Policy
 from telex.exceptions import WebSocketDisconnect
 
@@ -211,9 +211,10 @@ async def test_a_sender_that_is_cancelled_when_its_turn_has_come_passes_it_on() 
     wire = Wire()
     queue = queue_of(wire)
     turn = asyncio.create_task(queue.take_turn())
-    await asyncio.sleep(0)
-    while queue._turn is None:
+    for _ in range(TURNS):
         await asyncio.sleep(0)
+        if queue._turn is not None:
+            break
     turn.cancel()
     assert await soon(in_turn(queue, wire, "next"))
     assert turn.cancelled()

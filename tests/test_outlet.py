@@ -44,7 +44,7 @@ class Gate(Peer):
 
 async def opened_gate(**settings: Any) -> tuple[WebSocket, Gate]:
     peer = Gate()
-    scope = make_scope(**{SETTINGS_KEY: Settings(**settings)})
+    scope = {**make_scope(), SETTINGS_KEY: Settings(**settings)}
     ws = WebSocket(scope, peer.receive, peer.send)
     await ws.accept()
     return ws, peer

@@ -31,7 +31,11 @@ def connected() -> Progress:
 
 def test_a_connection_opens_when_its_accept_is_out() -> None:
     progress = Progress()
-    assert (progress.state, progress.open, progress.over) == (WebSocketState.CONNECTING, False, False)
+    assert (progress.state, progress.open, progress.over) == (
+        WebSocketState.CONNECTING,
+        False,
+        False,
+    )
     progress.came(CONNECT)
     progress.going(ACCEPT)
     assert not progress.open

@@ -19,12 +19,12 @@ def test_a_scope_without_an_application_has_the_defaults() -> None:
 
 def test_an_application_leaves_its_settings_in_the_scope() -> None:
     settings = Settings(debug=True, disconnect_grace=None, outbox=Outbox(max_messages=1))
-    assert settings_of(make_scope(**{SETTINGS_KEY: settings})) is settings
+    assert settings_of({**make_scope(), SETTINGS_KEY: settings}) is settings
 
 
 @pytest.mark.parametrize("stranger", [None, {}, {"debug": True}, "debug"])
 def test_what_is_no_settings_is_not_taken_for_one(stranger: object) -> None:
-    assert settings_of(make_scope(**{SETTINGS_KEY: stranger})) is DEFAULTS
+    assert settings_of({**make_scope(), SETTINGS_KEY: stranger}) is DEFAULTS
 
 
 def test_the_defaults_are_safe_and_cannot_be_changed() -> None:

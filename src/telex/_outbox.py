@@ -240,7 +240,10 @@ class OutgoingQueue:
             return
         except WebSocketError as exc:
             log.debug("%d queued messages could not be sent: %s", self._messages + 1, exc)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as exc:
+            task = asyncio.current_task()
+            if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             log.exception("a queued message could not be sent, %d more are lost", self._messages)
         self.dropped += 1
         self._drop_messages()

@@ -13,15 +13,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
 
 from telex._inbox import Inbox
 from telex._outbox import FLUSH_TIMEOUT, Outbox, OutgoingQueue
 from telex._progress import Progress, kind_of, passing
 from telex._source import ABNORMAL, AsgiSource
 from telex._types import CloseRecord, FrameChannel, Message, Send
+from telex.close_codes import CloseCode
 from telex.exceptions import WebSocketHandshakeError
 
 log = logging.getLogger("telex")
+
+_FREE_CODES: Final = 3000
+"""Where the close codes begin that no server refuses."""
 
 
 class Outlet:
@@ -196,6 +202,15 @@ class Outlet:
             # The peer was faster: what could not be said is not how it ended.
             if self._progress.record is record:
                 self._progress.record = source.closed or ABNORMAL
+        except Exception:
+            # Daphne takes no code of the protocol but 1000: it sends nothing and would leave the
+            # client connected to nobody. The same is said with a code of the private range.
+            if not CloseCode.NORMAL < record.code < _FREE_CODES:
+                raise
+            private = replace(record, code=record.code + _FREE_CODES)
+            await self.transmit({**message, "code": private.code})
+            if self._progress.record is record:
+                self._progress.record = private
 
     async def pass_on(self, kind: str, message: Message) -> None:
         """Give an event to the server for a link further in, in its turn."""

@@ -117,6 +117,7 @@ class AsgiSource:
         "_task",
         "_waiter",
         "_wanted",
+        "_weight",
         "_wrapped",
         "connect",
         "farewell",
@@ -127,6 +128,7 @@ class AsgiSource:
         self._progress = progress
         self._wrapped = wrapped
         self._buffer: deque[Message] = deque()
+        self._weight = 0
         self._closed: CloseRecord | None = None
         self._failure: Exception | None = None
         self._room: asyncio.Future[None] | None = None
@@ -183,7 +185,10 @@ class AsgiSource:
     def _next(self) -> Message:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
-        return self._buffer.popleft()
+        message = self._buffer.popleft()
+        if not self._buffer:
+            self._weight = 0
+        return message
 
     def wait(self) -> asyncio.Future[None]:
         """Return a future that is done when there is something new; starts the task."""
@@ -247,8 +252,9 @@ class AsgiSource:
             passing.set((self._progress, READING))
         try:
             while self._closed is None and not self._stopped:
-                # Weighing a single message would cost more than reading one too many.
-                if len(self._buffer) > 1 and self._is_full():
+                if len(self._buffer) >= MAX_MESSAGES or (
+                    self._weight >= MAX_BYTES and self._weigh() >= MAX_BYTES
+                ):
                     self._room = asyncio.get_running_loop().create_future()
                     await self._room
                     continue
@@ -262,9 +268,9 @@ class AsgiSource:
             self._end(ABNORMAL)
         self._wake()
 
-    def _is_full(self) -> bool:
-        buffer = self._buffer
-        return len(buffer) >= MAX_MESSAGES or sum(map(_size, buffer)) >= MAX_BYTES
+    def _weigh(self) -> int:
+        self._weight = sum(map(_size, self._buffer))
+        return self._weight
 
     async def _ask(self) -> None:
         self._asking = True
@@ -302,6 +308,10 @@ class AsgiSource:
             # Either accept() will ask for it, or accept() was cancelled while it was on its way.
             self.connect = message
         else:
+            # A rough weight: not of the first, which mostly is the only one, and never less
+            # when one is taken. `_weigh` is exact, and not often needed.
+            if self._buffer:
+                self._weight += _size(message)
             self._buffer.append(message)
         self._wake()
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.middleware import Middleware
 
 from channel import PATHS, FakeChannel, connecting_over, opened_over, triple_over, wrap_send
 from opened import soon, turns
@@ -22,6 +23,7 @@ from telex import (
     WebSocketState,
 )
 from telex._settings import SETTINGS_KEY, Settings
+from telex._source import MAX_MESSAGES
 from telex._types import ASGIApp, Message, Receive, Scope, Send
 
 CONNECT: Message = {"type": "websocket.connect"}
@@ -37,15 +39,21 @@ def path(request: pytest.FixtureRequest) -> str:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until something is so."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    pytest.fail("it never came to that")
 
 
-async def visit(app: ASGIApp, path: str, *script: Message, **extra: Any) -> FakeChannel:
-    """Run an application for a client that sends its script once it is accepted."""
+async def visit(
+    app: ASGIApp, path: str, *script: Message, at: str = "/", **extra: Any
+) -> FakeChannel:
+    """Run an application for a client that sends its script once it has an answer."""
     channel = FakeChannel()
-    serving = asyncio.ensure_future(app(*triple_over(path, channel, **extra)))
+    scope, receive, send = triple_over(path, channel, **extra)
+    scope.update(path=at, raw_path=at.encode())
+    serving = asyncio.ensure_future(app(scope, receive, send))
     await until(lambda: channel.log or serving.done())
     for message in script:
         channel.feed(message)
@@ -225,6 +233,59 @@ async def test_cancelled_readers_take_nothing_with_them(path: str) -> None:
         await asyncio.wait((reader,))
         text = await soon(ws.receive_text()) if reader.cancelled() else reader.result()
         assert text == str(number)
+
+
+@pytest.mark.row("T4", "C63")
+async def test_what_woke_a_reader_that_is_then_cancelled_goes_to_the_next(path: str) -> None:
+    cancelled = []
+    for delay in range(20):
+        ws, server = await opened_over(path)
+        first, second = (asyncio.create_task(ws.receive_text()) for _ in range(2))
+        await turns()
+        server.feed(T("a"))
+        await turns(delay)
+        first.cancel()
+        await asyncio.wait((first,))
+        server.feed(T("b"))
+        assert await soon(second) == ("a" if first.cancelled() else "b")
+        cancelled.append(first.cancelled())
+        await ws.close()
+    # Every step was hit: from the arrival to the last before it had the message, and after.
+    assert cancelled == sorted(cancelled, reverse=True)
+    assert set(cancelled) == {True, False}
+
+
+@pytest.mark.row("T4", "C63")
+@pytest.mark.parametrize("delay", range(8))
+async def test_a_reader_that_gives_up_while_it_waits_for_its_turn_disturbs_nobody(
+    path: str, delay: int
+) -> None:
+    ws, server = await opened_over(path)
+    readers = [asyncio.create_task(ws.receive_text()) for _ in range(4)]
+    await turns()
+    server.feed(T("a"))
+    await turns(delay)
+    # For one delay: in the very turn in which the reader before it leaves.
+    readers[1].cancel()
+    await asyncio.wait((readers[1],))
+    assert await soon(readers[0]) == "a"
+    for reader, text in zip(readers[2:], "bc", strict=True):
+        await turns()
+        server.feed(T(text))
+        assert await soon(reader) == text
+
+
+@pytest.mark.row("T3", "T1")
+async def test_a_flood_with_only_polling_is_left_with_the_server(path: str) -> None:
+    texts = [str(number) for number in range(10_000)]
+    ws, server = await opened_over(path, *map(T, texts))
+    for _ in range(100):
+        assert await ws.is_disconnected() is False
+    taken = server.events_in - 1 + server.frames_in
+    assert taken == (0 if path in ("frames", "wrapped send") else MAX_MESSAGES)
+    server.feed(D(4001))
+    assert [text async for text in ws.iter_text()] == texts
+    assert ws.close_code == 4001
 
 
 @pytest.mark.row("T17")
@@ -440,7 +501,8 @@ async def test_every_end_of_a_handler_closes_once_and_cleans_up_once(path: str) 
     ended: list[str] = []
 
     @app.websocket("/{how}")
-    async def handler(ws: WebSocket, how: str) -> None:
+    async def handler(ws: WebSocket) -> None:
+        how = ws.path_params["how"]
         ws.add_cleanup(lambda: ended.append(how))
         await ws.accept()
         if how == "busy":
@@ -458,7 +520,7 @@ async def test_every_end_of_a_handler_closes_once_and_cleans_up_once(path: str) 
         ("leaves", D(4001), []),
         ("busy", D(4001), []),
     ]:
-        server = await visit(app, path, leaving, path=f"/{how}")
+        server = await visit(app, path, leaving, at=f"/{how}")
         assert (how, server.closes) == (how, closes)
     assert ended == ["returns", "closes", "fails", "leaves", "busy"]
 
@@ -478,7 +540,7 @@ async def test_a_view_learns_the_code_with_which_its_client_left(path: str) -> N
 
 
 async def test_an_unknown_path_is_denied_through_send(path: str) -> None:
-    server = await visit(App(), path, D(1006), denial=True, path="/nowhere")
+    server = await visit(App(), path, denial=True, at="/nowhere")
     assert server.log[0]["status"] == 404
     assert (server.frames_in, server.frames_out) == (0, 0)
 
@@ -539,7 +601,7 @@ async def test_no_middleware_of_ours_stands_between_a_handler_and_the_channel(
     if mounted:
         app = App()
         app.mount("/below", inner)
-    server = await visit(app, "frames", T("a"), T("b"), D(), path="/below/" if mounted else "/")
+    server = await visit(app, "frames", T("a"), T("b"), D(), at="/below/" if mounted else "/")
     assert server.data == ["aa", "bb"]
     assert (server.frames_in, server.events_in) == (2, 1)
     assert (server.frames_out, server.events_out) == (2, 1)
@@ -547,11 +609,58 @@ async def test_no_middleware_of_ours_stands_between_a_handler_and_the_channel(
 
 @pytest.mark.row("T87")
 async def test_a_middleware_around_send_is_never_gone_around() -> None:
-    app = App(middleware=[(Shout, (), {})])
+    app = App(middleware=[Middleware(Shout)])
     app.websocket("/")(echo)
     server = await visit(app, "frames", T("a"), T("b"), D())
     assert server.data == ["AA", "BB"]
     assert (server.frames_in, server.frames_out) == (2, 0)
+
+
+class Listen:
+    """A middleware around `receive`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def listen() -> Message:
+            message = await receive()
+            if message.get("text"):
+                message = {**message, "text": message["text"].upper()}
+            return message
+
+        await self.app(scope, listen, send)
+
+
+@pytest.mark.row("T87")
+@pytest.mark.parametrize("handler", [echo, Echo])
+async def test_a_middleware_around_receive_is_never_gone_around(handler: Any) -> None:
+    app = App(middleware=[Middleware(Listen)])
+    app.websocket("/")(handler)
+    server = await visit(app, "frames", T("a"), T("b"), D())
+    assert server.data == ["AA", "BB"]
+    assert (server.frames_in, server.frames_out) == (0, 2)
+    assert server.events_in == 4, "connect, two messages, disconnect"
+
+
+async def test_a_write_that_fails_is_the_end_though_the_channel_knows_of_none_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(data: str) -> None:
+        raise BrokenPipeError
+
+    ws, server = await opened_over("frames")
+    monkeypatch.setattr(server, "write_text", broken)
+    ended: list[str] = []
+    ws.add_cleanup(lambda: ended.append("once"))
+    reader = asyncio.create_task(ws.receive_text())
+    await turns()
+    for call in (ws.send_text("x"), reader, ws.send_text("y"), ws.receive_text()):
+        with pytest.raises(WebSocketDisconnect) as raised:
+            await soon(call)
+        assert raised.value.code == 1006
+    await soon(ws.close())
+    assert (server.types, ended) == (["accept"], ["once"])
 
 
 @pytest.mark.row("T87")

@@ -126,8 +126,9 @@ async def test_many_readers_that_come_and_go_share_every_message_once(path: str)
             await turns(chance.randrange(3))
         channel.drop()
         await asyncio.wait(readers)
-        async for text in ws.iter_text() if not link_of(ws).progress.over else ():
-            seen.append(int(text))
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                seen.append(int(await ws.receive_text()))
     assert seen == list(range(fed))
 
 
@@ -159,17 +160,16 @@ async def test_a_flood_is_bounded_while_the_handler_only_polls_and_nothing_is_lo
 async def test_polling_between_reads_keeps_every_message_and_the_disconnect(amount: int) -> None:
     ws, _ = await opened(*(T(str(n)) for n in range(amount)), D(4001, "bye"))
     seen: list[str] = []
-    async with asyncio.timeout(5):
+
+    async def poll_and_read() -> None:
         while True:
             for _ in range(3):
                 await ws.is_disconnected()
-            if len(seen) < amount:
-                assert ws.connection_state
-            try:
-                seen.append(await ws.receive_text())
-            except WebSocketDisconnect as exc:
-                assert (exc.code, exc.reason) == (4001, "bye")
-                break
+            seen.append(await ws.receive_text())
+
+    with pytest.raises(WebSocketDisconnect) as raised:
+        await soon(poll_and_read())
+    assert (raised.value.code, raised.value.reason) == (4001, "bye")
     assert seen == [str(n) for n in range(amount)]
 
 
@@ -184,3 +184,42 @@ async def test_a_server_that_blocks_after_its_disconnect_blocks_nobody() -> None
         assert await soon(ws.is_disconnected())
         await soon(ws.wait_closed())
     assert peer.reads == reads_until_the_end
+
+
+@pytest.mark.row("T88")
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("seed", range(3))
+async def test_many_senders_that_come_and_go_keep_the_order_of_their_calls(
+    path: str, seed: int
+) -> None:
+    ws, channel = await opened_over(path)
+    chance = random.Random(seed)
+    senders: dict[int, asyncio.Task[None]] = {}
+    queued: set[int] = set()
+    async with asyncio.timeout(30):
+        for n in range(1500):
+            if chance.random() < 0.3:
+                # The task of a sender has to begin first for its call to be the earlier one.
+                await turns(1)
+                if ws.send_nowait(str(n)):
+                    queued.add(n)
+            else:
+                senders[n] = asyncio.create_task(ws.send_text(str(n)))
+            waiting = [task for task in senders.values() if not task.done()]
+            if waiting and chance.random() < 0.2:
+                chance.choice(waiting).cancel()
+            if chance.random() < 0.05:
+                channel.block()
+            elif chance.random() < 0.3:
+                channel.unblock()
+            await turns(chance.randrange(3))
+        channel.unblock()
+        await turns(1)
+        await ws.close()
+        await asyncio.wait(senders.values())
+    sent = [int(data) for data in channel.data]
+    assert sent == sorted(set(sent)), "doubled or reordered"
+    finished = {n for n, task in senders.items() if not task.cancelled()}
+    assert not [task for task in senders.values() if not task.cancelled() and task.exception()]
+    assert finished | queued <= set(sent)
+    assert channel.types[-1] == "close"

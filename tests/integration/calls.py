@@ -87,6 +87,8 @@ class Call:
 async def calling(server: Server, path: str, **options: Any) -> AsyncIterator[Call]:
     """Connect for the length of the block, which has a deadline."""
     call = Call(server, path)
+    # Granian leaves the TCP connection open now and then.
+    options.setdefault("close_timeout", 2)
     async with (
         asyncio.timeout(DEADLINE),
         connect(call.url, proxy=None, max_size=None, **options) as call.ws,
