@@ -6,8 +6,10 @@ ws, peer = await opened(T("hello"), D(1001))
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+
+import pytest
 
 from peer import DEADLINE, Peer, make_scope
 from telex import WebSocket, WebSocketState
@@ -54,3 +56,12 @@ async def soon(work: Awaitable[Result]) -> Result:
 def state(ws: WebSocket) -> WebSocketState:
     """The state now; mypy believes that a property it has seen keeps its value."""
     return ws.connection_state
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until something is so."""
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    pytest.fail("it never came to that")

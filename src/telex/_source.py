@@ -32,8 +32,8 @@ MAX_MESSAGES: Final = 32
 """Messages read ahead at most."""
 
 MAX_BYTES: Final = 256 * 1024
-"""Payload read ahead at most, in characters of text and bytes of binary messages. One message
-more may arrive, however long it is."""
+"""Payload read ahead at most, in characters of text and bytes of binary messages, behind a first
+message of any length. One message more may arrive, however long it is."""
 
 STOP_TIMEOUT: Final = 1.0
 """Seconds to wait for a `receive` that does not end when it is cancelled."""
