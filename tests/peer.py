@@ -102,9 +102,7 @@ class Peer:
     @property
     def closes(self) -> list[tuple[int, str]]:
         """Code and reason of every close that was sent."""
-        return [
-            (m["code"], m["reason"]) for m in self.sent if m["type"] == "websocket.close"
-        ]
+        return [(m["code"], m["reason"]) for m in self.sent if m["type"] == "websocket.close"]
 
     async def run(self, app: ASGIApp, scope: Scope | None = None) -> None:
         """Run an application on this peer, within the deadline."""

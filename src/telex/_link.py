@@ -60,6 +60,7 @@ class Link:
     """
 
     __slots__ = (
+        "_drains",
         "_receive",
         "_rewired",
         "_send",
@@ -79,6 +80,7 @@ class Link:
         self._receive = receive
         self._send = send
         self._rewired: list[Link] = []
+        self._drains: asyncio.Lock | None = None
         self.handed_out = False
         """Whether somebody may be awaiting the server's `receive` directly."""
         self.end_hook: Callable[[int], Awaitable[None]] | None = None
@@ -224,10 +226,15 @@ class Link:
         return await self.inbox.read_message()
 
     async def _drain(self) -> Message:
-        message = await self._event()
-        if kind_of(message) == "websocket.disconnect":
-            self.progress.client = Phase.DISCONNECTED
-        return message
+        # One at a time: there is one disconnect, and servers do not answer after it.
+        self._drains = self._drains or asyncio.Lock()
+        async with self._drains:
+            if self.progress.peer_gone:
+                raise self.progress.refuse("receive")
+            message = await self._event()
+            if kind_of(message) == "websocket.disconnect":
+                self.progress.client = Phase.DISCONNECTED
+            return message
 
     async def is_gone(self) -> bool:
         """Whether the connection is over, without taking a message from anybody.
