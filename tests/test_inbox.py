@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from channel import PATHS, opened_over
 from opened import TURNS, connecting, left, opened, soon, turns
 from peer import B, D, Peer, T, make_scope
 from telex import (
@@ -333,6 +334,23 @@ async def test_after_our_close_raw_reads_drain_until_the_disconnect() -> None:
             await soon(ws.receive())
     assert len(peer.incoming) == 1
     assert (ws.close_code, ws.closed_by) == (4000, "server")
+
+
+@pytest.mark.row("C14")
+@pytest.mark.parametrize("path", PATHS)
+async def test_several_tasks_may_drain_at_once(path: str) -> None:
+    ws, channel = await opened_over(path)
+    await ws.close(4000)
+    drains = [asyncio.create_task(ws.receive()) for _ in range(4)]
+    await turns()
+    channel.feed(T("1"), B(b"2"), D(1005))
+    *events, late = await soon(asyncio.gather(*drains, return_exceptions=True))
+    assert [event["type"] for event in events if isinstance(event, dict)] == [
+        "websocket.receive",
+        "websocket.receive",
+        "websocket.disconnect",
+    ]
+    assert isinstance(late, WebSocketRuntimeError)
 
 
 @pytest.mark.row("T13", "C14")

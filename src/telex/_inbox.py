@@ -74,27 +74,6 @@ class Inbox:
         except WebSocketDisconnect:
             return self._farewell()
 
-    async def drain(self) -> Message:
-        """Return the next event after our own close, and at the end the disconnect."""
-        source = self.source
-        if isinstance(source, AsgiSource):
-            return await source.event()
-        if self._busy:
-            await self._take_turn()
-        self._busy = True
-        try:
-            while True:
-                message = self._poll_message()
-                if message is not None:
-                    return message
-                if source.closed is not None:
-                    return self._farewell()
-                self._parked = source.wait()
-                await self._parked
-        finally:
-            self._parked = None
-            self._pass_turn()
-
     @property
     def has_reader(self) -> bool:
         """Whether somebody is waiting for a message, and so will learn of the end."""

@@ -26,6 +26,9 @@ from telex.exceptions import WebSocketHandshakeError
 
 log = logging.getLogger("telex")
 
+LOOK_TIMEOUT: Final = 0.5
+"""Seconds to look for the peer's end after a send that failed for no known reason."""
+
 _FREE_CODES: Final = 3000
 """Where the close codes begin that no server refuses."""
 
@@ -280,8 +283,27 @@ class Outlet:
 
     async def _translate(self, exc: Exception) -> None:
         """Raise what a failed write means when the peer is gone; else it is the server's word."""
-        if isinstance(exc, OSError) or self._inbox.source.closed is not None:
+        if isinstance(exc, OSError) or await self._is_gone():
             raise await self._inbox.deliver() from exc
+
+    async def _is_gone(self) -> bool:
+        """Whether the peer is gone, when the server has said no in words of its own.
+
+        Daphne says so a moment before it gives the disconnect.
+        """
+        source, watchers = self._inbox.source, self._progress.watchers
+        if isinstance(source, AsgiSource) and source.closed is None and self._progress.open:
+            changed = asyncio.Event()
+            watchers.append(changed.set)
+            source.start()
+            try:
+                async with asyncio.timeout(LOOK_TIMEOUT):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+            finally:
+                watchers.remove(changed.set)
+        return source.closed is not None
 
     def _line(self) -> OutgoingQueue:
         """Return the queue, behind the message that is being sent."""

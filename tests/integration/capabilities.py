@@ -67,7 +67,10 @@ REPEATED_DENIAL_HEADER = Row(
     (YES, YES, YES, YES, "403 without body", "**the worker process crashes**"),
 )
 ACCEPT_HEADERS = Row("Headers given to `accept()` reach the client", (*[YES] * 4, NO, NO))
-OWN_CODES = Row("Close codes that reach the client", (*["all"] * 4, "1000 and 3000–4999", "all"))
+OWN_CODES = Row(
+    "Close codes that reach the client",
+    (*["all"] * 4, "1000 and 3000–4999; 4011 stands for 1011", "all"),
+)
 OWN_REASON = Row("Close reasons that we send reach the client", (*[YES] * 4, NO, YES))
 CLIENT_CODE = Row(
     "`close_code` when the client closed with 4321", (*["4321"] * 3, "1006", "4321", "4321")

@@ -1,4 +1,4 @@
-"""Handlers that end in every way, and bare ASGI applications that do the same without Telex."""
+"""Handlers that end in every way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 from telex import App, SocketView, WebSocket, WebSocketClose, websocket
-from telex._types import Receive, Scope, Send
 
 app = App(disconnect_grace=0.3)
 codes: asyncio.Queue[int] = asyncio.Queue()
@@ -70,23 +69,3 @@ class Busy(SocketView):
 async def tell(ws: WebSocket) -> None:
     async with ws:
         await ws.send_json(await codes.get())
-
-
-async def bare(scope: Scope, receive: Receive, send: Send) -> None:
-    """What the servers make of an application that keeps no rules."""
-    _, _, accept, how = scope["path"].split("/")
-    await receive()
-    if accept == "accepted":
-        await send({"type": "websocket.accept"})
-    if how == "fails":
-        raise RuntimeError("the application says so")
-    if how == "closes":
-        await send({"type": "websocket.close", "code": 4000, "reason": "lost"})
-
-
-async def served(scope: Scope, receive: Receive, send: Send) -> None:
-    """The bare application under `/bare`, Telex everywhere else."""
-    if scope["type"] == "websocket" and scope["path"].startswith("/bare/"):
-        await bare(scope, receive, send)
-    else:
-        await app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""How handlers end, on real servers; and what those servers do when left alone."""
+"""How handlers end, on real servers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 DEADLINE = 20.0
 SECRET = "1234"
-MEASURED = ("uvicorn websockets", "uvicorn websockets-sansio", "uvicorn wsproto", "hypercorn")
-"""The servers that the facts of the specification were measured on."""
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with running(KINDS[request.param], "integration.endings:served") as server:
+    with running(KINDS[request.param], "integration.endings:app") as server:
         yield server
 
 
@@ -52,47 +50,6 @@ async def told(server: Server) -> int:
         return code
 
 
-def measured(server: Server) -> None:
-    if server.kind.name not in MEASURED:
-        pytest.skip("not measured there")
-
-
-# The servers alone
-
-
-@pytest.mark.row("S1", "T37")
-async def test_a_close_before_the_accept_is_a_403_without_code_or_reason(server: Server) -> None:
-    measured(server)
-    with pytest.raises(InvalidStatus) as caught:
-        await connect(server.url("/bare/new/closes"), proxy=None)
-    response = caught.value.response
-    assert response.status_code == 403
-    assert not response.body
-    assert "4000" not in str(response.headers)
-
-
-@pytest.mark.row("S2")
-@pytest.mark.parametrize("how", ["returns", "fails"])
-async def test_an_application_that_ends_before_the_accept_is_a_500(
-    server: Server, how: str
-) -> None:
-    measured(server)
-    assert await status_of(server.url(f"/bare/new/{how}")) == 500
-
-
-@pytest.mark.row("S3")
-@pytest.mark.parametrize("how", ["returns", "fails"])
-async def test_an_application_that_ends_after_the_accept_leaves_no_proper_end(
-    server: Server, how: str
-) -> None:
-    measured(server)
-    code, _ = await end_of(server.url(f"/bare/accepted/{how}"))
-    assert code == (1011 if server.kind.name == "hypercorn" else 1006)
-
-
-# With Telex
-
-
 @pytest.mark.row("T42", "C54", "S3")
 async def test_a_handler_that_returns_closes_with_1000(server: Server) -> None:
     assert await end_of(server.url("/returns")) == (1000, "")
@@ -100,14 +57,14 @@ async def test_a_handler_that_returns_closes_with_1000(server: Server) -> None:
 
 @pytest.mark.row("T42", "T43", "C53", "S3")
 async def test_a_handler_that_fails_closes_with_1011(server: Server) -> None:
-    if server.kind.name == "daphne":
-        pytest.xfail("Daphne refuses every code but 1000 and 3000-4999, and then sends nothing")
-    assert await end_of(server.url("/fails")) == (1011, "")
+    # Daphne takes no code of the protocol but 1000.
+    code = 4011 if server.kind.name == "daphne" else 1011
+    assert await end_of(server.url("/fails")) == (code, "")
 
 
 @pytest.mark.row("C53", "T43", "S2")
 async def test_a_handler_that_fails_before_the_accept_is_a_500(server: Server) -> None:
-    # Daphne knows no denial responses and Granian has none either: there it is a 403.
+    # Daphne knows no denial responses: there it is a 403.
     assert await status_of(server.url("/fails-early")) in (500, 403)
 
 

@@ -17,13 +17,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 Loss = Literal["RST", "FIN"]
 
 
-@pytest.fixture
-def all_codes(request: pytest.FixtureRequest, server: Server) -> Server:
-    """The server, in tests that need a close code between 1001 and 1014 to arrive."""
-    if table.OWN_CODES.on(server) != "all":
-        reason = f"{server} refuses the close, the client is left connected to nobody"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
-    return server
+def arriving_code(server: Server, code: int) -> int:
+    """A code of the protocol, or its stand-in where the server takes none but 1000."""
+    return code if table.OWN_CODES.on(server) == "all" else code + 3000
 
 
 def arriving_reason(server: Server, reason: str) -> str:
@@ -56,9 +52,9 @@ async def test_the_client_sees_code_and_reason_of_our_close(
 
 
 @pytest.mark.parametrize("code", [1001, 1003, 1008, 1013])
-async def test_the_client_sees_the_codes_of_the_protocol(all_codes: Server, code: int) -> None:
-    async with calling(all_codes, f"/close/{code}") as call, asyncio.timeout(1):
-        assert await call.closed() == (code, "")
+async def test_the_client_sees_the_codes_of_the_protocol(server: Server, code: int) -> None:
+    async with calling(server, f"/close/{code}") as call, asyncio.timeout(1):
+        assert await call.closed() == (arriving_code(server, code), "")
     await assert_all_ended_once(call)
 
 
@@ -71,14 +67,14 @@ async def test_a_handler_that_returns_while_open_closes_with_1000(quiet_server: 
 
 @pytest.mark.row("C53", "T42", "T43")
 async def test_a_handler_that_raises_closes_with_1011_and_tells_nothing(
-    all_codes: Server,
+    server: Server,
 ) -> None:
-    async with calling(all_codes, "/crash") as call, asyncio.timeout(1):
+    async with calling(server, "/crash") as call, asyncio.timeout(1):
         await call.ws.send("now")
-        assert await call.closed() == (1011, "")
+        assert await call.closed() == (arriving_code(server, 1011), "")
     assert (await call.noted("left"))["error"] == "RuntimeError"
     await assert_all_ended_once(call)
-    assert all_codes.new_output.count("RuntimeError: a secret") == 1
+    assert server.new_output.count("RuntimeError: a secret") == 1
 
 
 async def test_an_exception_can_choose_code_and_reason(quiet_server: Server) -> None:
@@ -185,16 +181,10 @@ async def test_a_handler_that_only_sends_ends_when_the_client_is_gone(
 
 
 @pytest.mark.row("T14")
-async def test_how_a_server_refuses_a_send_is_never_the_handlers_concern(
-    request: pytest.FixtureRequest, server: Server
-) -> None:
-    times = 1
-    if str(server) == "daphne":
-        # The exception is Autobahn's own, and the disconnect comes only a moment later; every
-        # second attempt or so finds that moment.
-        times = 20
-        reason = "what Daphne raises between the client's close frame and the disconnect gets out"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+async def test_how_a_server_refuses_a_send_is_never_the_handlers_concern(server: Server) -> None:
+    # Daphne's exception is Autobahn's own, and the disconnect comes only a moment later; every
+    # second attempt or so finds that moment.
+    times = 20 if str(server) == "daphne" else 1
 
     async def hang_up_while_it_sends() -> str:
         async with calling(server, "/flood", close_timeout=0.5) as call:
