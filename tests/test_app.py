@@ -460,6 +460,34 @@ async def test_a_mounted_application_has_settings_and_handlers_of_its_own() -> N
     assert (await serve(outer, scope=make_scope("/out"))).closes == [(4002, "")]
 
 
+async def test_the_outbox_of_the_innermost_application_counts() -> None:
+    taken: list[bool] = []
+
+    async def floods(ws: WebSocket) -> None:
+        await ws.accept()
+        taken.extend(ws.send_nowait("x") for _ in range(3))
+
+    outer = App(outbox=Outbox(max_messages=3))
+    outer.mount("/in", app_with(floods, outbox=Outbox(max_messages=1)))
+    await serve(outer, scope=make_scope("/in/"))
+    assert taken == [True, False, False]
+
+
+async def test_a_middleware_that_accepts_and_returns_leaves_a_proper_end() -> None:
+    class Greets:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            ws = WebSocket(scope, receive, send)
+            await ws.accept()
+            await ws.send_text("closed today")
+
+    peer = await serve(App(middleware=[Middleware(Greets)]))
+    assert peer.types == ["accept", "send", "close"]
+    assert peer.closes == [(1000, "")]
+
+
 async def test_a_route_inside_an_outer_handler_leaves_its_context_behind() -> None:
     seen: list[bool] = []
     inner = App()

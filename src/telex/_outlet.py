@@ -46,7 +46,6 @@ class Outlet:
     """
 
     __slots__ = (
-        "_bounds",
         "_channel",
         "_closing",
         "_inbox",
@@ -54,6 +53,7 @@ class Outlet:
         "_progress",
         "_send",
         "_sender",
+        "bounds",
         "queue",
     )
 
@@ -71,7 +71,7 @@ class Outlet:
         self._send = _marked(send, inbox.progress) if wrapped else send
         self._channel = channel
         self._inbox = inbox
-        self._bounds = bounds
+        self.bounds = bounds
         self._overflow = overflow
         self._sender: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -308,7 +308,7 @@ class Outlet:
     def _line(self) -> OutgoingQueue:
         """Return the queue, behind the message that is being sent."""
         if self.queue is None:
-            self.queue = OutgoingQueue(self._bounds, self._send_queued, self._overflow)
+            self.queue = OutgoingQueue(self.bounds, self._send_queued, self._overflow)
         if self._sender is not None:
             self.queue.hold()
         return self.queue

@@ -71,6 +71,8 @@ async def _run(endpoint: Endpoint, ws: WebSocket) -> None:
     settings = settings_of(ws.scope)
     watch = DisconnectWatch(link_of(ws), settings.disconnect_grace, f"the handler of {ws.path!r}")
     requests = _cancel_requests()
+    # The innermost application decides, but the link is as old as the outermost.
+    link_of(ws).outlet.bounds = settings.outbox
     watch.arm()
     try:
         try:

@@ -195,7 +195,7 @@ async def _unexpected(ws: WebSocket, exc: BaseException, settings: Settings) -> 
 
 
 class ErrorMiddleware:
-    """Answers exceptions that come out of other middleware; the outermost layer of an `App`.
+    """Answers what comes out of other middleware; the outermost layer of an `App`.
 
     It wraps neither `receive` nor `send`, so it cannot know whether a mounted application of
     another framework has accepted: when the server refuses a denial, it closes with 1011.
@@ -213,6 +213,9 @@ class ErrorMiddleware:
         link = Link.of(scope, receive, send)
         try:
             await self.app(scope, receive, send)
+            if owner and link.progress.open:
+                # A middleware that accepted and returned: no silent ending here either.
+                await link.close()
         except Exception as exc:
             try:
                 await answer(WebSocket(scope, receive, send), exc, settings_of(scope))
