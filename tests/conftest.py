@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import hypothesis
 import pytest
 import pytest_asyncio
+
+from telex.routing._convertors import _CONVERTORS
 
 TURNS = 20
 """Turns of the event loop in which what is ending may come to its end."""
@@ -63,3 +65,12 @@ def _belongs_to_an_open_connection(task: asyncio.Task[Any]) -> bool:
     frame = getattr(task.get_coro(), "cr_frame", None)
     source = None if frame is None else frame.f_locals.get("self")
     return source is not None and not source._progress.over
+
+
+@pytest.fixture(autouse=True)
+def convertors_of_a_test_go_with_it() -> Iterator[None]:
+    """The registry is one for the process; what a test adds must not meet the next one."""
+    known = dict(_CONVERTORS)
+    yield
+    _CONVERTORS.clear()
+    _CONVERTORS.update(known)
