@@ -511,3 +511,59 @@ def test_the_fake_channel_is_a_frame_channel() -> None:
 
     channel: FrameChannel = FakeChannel()
     assert channel.writable
+
+
+# --- servers that say no in words of their own ---
+
+
+@pytest.mark.row("T14")
+async def test_a_server_that_says_no_before_it_gives_the_disconnect_has_lost_the_peer() -> None:
+    ws, peer = await opened()
+    peer.fail_sends_with = RuntimeError("some server's own word for it")
+    sender = sending(ws, "late")
+    await turns()
+    peer.feed(D(4321))
+    with pytest.raises(WebSocketDisconnect) as caught:
+        await soon(sender)
+    assert caught.value.code == ws.close_code == 4321
+
+
+async def test_a_server_that_says_no_while_the_peer_stays_is_quoted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("telex._outlet.LOOK_TIMEOUT", 0.01)
+    ws, peer = await opened(T("still here"))
+    peer.fail_sends_with = RuntimeError("no such frame")
+    with pytest.raises(RuntimeError, match="no such frame"):
+        await soon(sending(ws, "odd"))
+    assert await soon(ws.receive_text()) == "still here"
+
+
+async def test_nobody_looks_for_the_end_where_the_servers_receive_was_handed_out() -> None:
+    ws, peer = await opened(T("for the one who asks himself"))
+    receive = ws.asgi_receive
+    peer.fail_sends_with = RuntimeError("no such frame")
+    with pytest.raises(RuntimeError, match="no such frame"):
+        await soon(sending(ws, "odd"))
+    await turns()
+    assert (await soon(receive()))["text"] == "for the one who asks himself"
+
+
+class Daphne(Peer):
+    """A server that takes no close code of the protocol but 1000."""
+
+    async def send(self, message: Message) -> None:
+        if 1000 < message.get("code", 1000) < 3000:
+            raise ValueError(f"invalid close code {message['code']}")
+        await super().send(message)
+
+
+@pytest.mark.row("T42")
+@pytest.mark.parametrize(("code", "sent"), [(1000, 1000), (1011, 4011), (1001, 4001), (4999, 4999)])
+async def test_a_close_goes_out_even_where_its_code_is_refused(code: int, sent: int) -> None:
+    peer = Daphne()
+    ws = WebSocket(make_scope(), peer.receive, peer.send)
+    await ws.accept()
+    await soon(ws.close(code, "why"))
+    assert peer.closes == [(sent, "why")]
+    assert (ws.close_code, ws.closed_by) == (sent, "server")

@@ -67,7 +67,6 @@ class Link:
         "channel",
         "cleanups",
         "end_hook",
-        "handed_out",
         "inbox",
         "outlet",
         "progress",
@@ -81,8 +80,6 @@ class Link:
         self._send = send
         self._rewired: list[Link] = []
         self._drains: asyncio.Lock | None = None
-        self.handed_out = False
-        """Whether somebody may be awaiting the server's `receive` directly."""
         self.end_hook: Callable[[int], Awaitable[None]] | None = None
         """Called by the life cycle with the close code after the end."""
         self.supervised = False

@@ -291,8 +291,10 @@ class Outlet:
 
         Daphne says so a moment before it gives the disconnect.
         """
-        source, watchers = self._inbox.source, self._progress.watchers
-        if isinstance(source, AsgiSource) and source.closed is None and self._progress.open:
+        progress = self._progress
+        source, watchers = self._inbox.source, progress.watchers
+        may_ask = progress.open and not progress.handed_out
+        if isinstance(source, AsgiSource) and source.closed is None and may_ask:
             changed = asyncio.Event()
             watchers.append(changed.set)
             source.start()

@@ -43,6 +43,7 @@ class Progress:
 
     Attributes:
         began: When the connection was first seen, on the monotonic clock, in seconds.
+        handed_out: Somebody may be awaiting the server's `receive`; nobody else may begin to.
         open: Accepted, not closed by us, the peer's end not delivered. What the hot path asks.
         record: How it ended, `None` before the end.
         connect_taken: Somebody has read, or is reading, the `websocket.connect`.
@@ -58,6 +59,7 @@ class Progress:
         "began",
         "client",
         "connect_taken",
+        "handed_out",
         "open",
         "received",
         "record",
@@ -74,6 +76,7 @@ class Progress:
         self.open = False
         self.record: CloseRecord | None = None
         self.connect_taken = False
+        self.handed_out = False
         self.subprotocol: str | None = None
         self.told = False
         self.watchers: list[Callable[[], None]] = []

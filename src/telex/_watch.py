@@ -80,7 +80,7 @@ class DisconnectWatch:
     def _look(self) -> None:
         # Plain ASGI tells of the end only to who asks. Code that may be asking itself comes first.
         source = self._link.inbox.source
-        if isinstance(source, AsgiSource) and not self._link.handed_out:
+        if isinstance(source, AsgiSource) and not self._link.progress.handed_out:
             source.start()
 
     def _noticed(self) -> None:

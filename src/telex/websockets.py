@@ -327,7 +327,7 @@ class WebSocket(Frames, Connection):
 
         Awaiting it goes around the state and the messages read ahead; see `receive`.
         """
-        self._link.handed_out = True
+        self._link.progress.handed_out = True
         return self._link.asgi[0]
 
     @property
