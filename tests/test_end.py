@@ -133,6 +133,16 @@ def test_the_peer_has_a_name_whatever_the_server_says(client: Any, name: str) ->
     assert peer_name(make_scope(client=client)) == name
 
 
+@pytest.mark.parametrize(
+    "host", ["1.2.3.4\nforged", "a\x85b", "a\x1b[31mb", "a\u2028b", "a\ud800b"]
+)
+def test_no_client_address_breaks_the_line(host: str) -> None:
+    name = peer_name(make_scope(client=(host, 1)))
+    assert name.isascii()
+    assert name.isprintable()
+    assert name.endswith(":1")
+
+
 async def test_the_link_is_forgotten() -> None:
     ws = await accepted(Peer())
     assert LINK_KEY in ws.scope

@@ -49,9 +49,13 @@ def _write_line(scope: Scope, progress: Progress) -> None:
 
 
 def peer_name(scope: Scope) -> str:
-    """Return the client's address for a log line."""
+    """Return the client's address for a log line, which it cannot break.
+
+    Behind a proxy middleware that trusts everybody the host is what the client wrote.
+    """
     client = scope.get("client")
     if not client:
         return "unknown"
     host, port = (*client, None)[:2]
-    return str(host) if port is None else f"{host}:{port}"
+    shown = ascii(str(host))[1:-1]
+    return shown if port is None else f"{shown}:{port}"
