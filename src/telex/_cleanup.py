@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Final
 
+from telex._failures import report
 from telex._types import CleanupCallback
 
 log = logging.getLogger("telex")
@@ -50,8 +51,8 @@ async def shielded(work: Coroutine[Any, Any, None], timeout: float, what: str) -
 async def _logged(work: Awaitable[object], what: str) -> None:
     try:
         await work
-    except Exception:
-        log.exception("%s failed", what)
+    except Exception as exc:
+        report(exc, "%s failed", what)
 
 
 class Cleanups:
@@ -128,8 +129,8 @@ def _start(callback: CleanupCallback) -> Awaitable[object] | None:
     """Call a callback; return what has to be awaited."""
     try:
         result = callback()
-    except (Exception, asyncio.CancelledError):
-        log.exception("cleanup %r failed", callback)
+    except (Exception, asyncio.CancelledError) as exc:
+        report(exc, "cleanup %r failed", callback)
         return None
     return result if inspect.isawaitable(result) else None
 
@@ -142,17 +143,17 @@ async def _complete(work: Awaitable[object], callback: CleanupCallback, end: flo
     try:
         async with asyncio.timeout_at(end) as limit:
             await work
-    except TimeoutError:
+    except TimeoutError as exc:
         if limit.expired():
             log.error(
                 "cleanup %r was cancelled: all took longer than %g s", callback, CLEANUP_TIMEOUT
             )
         else:
-            log.exception("cleanup %r failed", callback)
-    except Exception:
-        log.exception("cleanup %r failed", callback)
-    except asyncio.CancelledError:
+            report(exc, "cleanup %r failed", callback)
+    except Exception as exc:
+        report(exc, "cleanup %r failed", callback)
+    except asyncio.CancelledError as exc:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        log.exception("cleanup %r failed", callback)
+        report(exc, "cleanup %r failed", callback)

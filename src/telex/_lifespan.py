@@ -45,16 +45,19 @@ async def serve_lifespan(
 
 
 @asynccontextmanager
-async def inner_lifespan(app: ASGIApp, scope: Scope) -> AsyncIterator[None]:
+async def inner_lifespan(
+    app: ASGIApp, scope: Scope, *, name: str = "the HTTP application"
+) -> AsyncIterator[None]:
     """Run the lifespan of another application for as long as the context is open.
 
     An application that knows no lifespan (it raises, or returns, before it answers) is left
     alone, as servers do.
 
     Raises:
-        RuntimeError: Its start-up or shutdown failed; the text is what it reported.
+        RuntimeError: Its start-up or shutdown failed; the text is what it reported, the cause
+            what it raised, if it did.
     """
-    inner = _InnerLifespan(app, {**scope})
+    inner = _InnerLifespan(app, {**scope}, name)
     try:
         await inner.ask("startup")
         try:
@@ -68,9 +71,11 @@ async def inner_lifespan(app: ASGIApp, scope: Scope) -> AsyncIterator[None]:
 class _InnerLifespan:
     """The other application as a task, with this side of its `receive` and `send`."""
 
-    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+    def __init__(self, app: ASGIApp, scope: Scope, name: str) -> None:
         self._app = app
         self._scope = scope
+        self._name = name
+        self._failure: Exception | None = None
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._last_answer = ""
@@ -82,9 +87,10 @@ class _InnerLifespan:
         self._events.put_nowait({"type": f"lifespan.{phase}"})
         answer = await self._answers.get()
         if answer is not None and answer["type"] == f"lifespan.{phase}.failed":
+            await self.stop()
             raise RuntimeError(
-                f"the {phase} of the HTTP application failed: {answer.get('message', '')}"
-            )
+                f"the {phase} of {self._name} failed: {answer.get('message', '')}"
+            ) from self._failure
 
     async def stop(self) -> None:
         """Let the task come to its end; one that has more to do than it said is cancelled."""
@@ -98,9 +104,10 @@ class _InnerLifespan:
             await self._app(self._scope, self._events.get, self._answer)
         except Exception as exc:
             if not self._last_answer:
-                log.debug("the HTTP application has no lifespan: %r", exc)
+                log.debug("%s has no lifespan: %r", self._name, exc)
             elif not self._last_answer.endswith(".failed"):
-                log.exception("the lifespan of the HTTP application failed")
+                log.exception("the lifespan of %s failed", self._name)
+            self._failure = exc
         finally:
             self._answers.put_nowait(None)
 

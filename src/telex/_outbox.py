@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from telex._failures import report
 from telex.exceptions import WebSocketError
 
 log = logging.getLogger("telex")
@@ -244,6 +245,6 @@ class OutgoingQueue:
             task = asyncio.current_task()
             if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
-            log.exception("a queued message could not be sent, %d more are lost", self._messages)
+            report(exc, "a queued message could not be sent, %d more are lost", self._messages)
         self.dropped += 1
         self._drop_messages()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
+from telex._failures import report
 from telex._inbox import Inbox
 from telex._outbox import FLUSH_TIMEOUT, Outbox, OutgoingQueue
 from telex._progress import Progress, kind_of, passing
@@ -187,8 +188,8 @@ class Outlet:
                     await self._say(message, record)
             except TimeoutError:
                 log.debug("the server does not take the close of a slow client")
-            except Exception:
-                log.exception("a close could not be sent")
+            except Exception as exc:
+                report(exc, "a close could not be sent")
             finally:
                 await self._inbox.shut()
 

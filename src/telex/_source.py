@@ -18,15 +18,13 @@ message costs 29 % (measured on uvicorn).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import Any, Final
 
+from telex._failures import report
 from telex._progress import READING, Progress, passing
 from telex._types import CloseRecord, Message, Receive
 from telex.exceptions import WebSocketRuntimeError
-
-log = logging.getLogger("telex")
 
 MAX_MESSAGES: Final = 32
 """Messages read ahead at most."""
@@ -234,7 +232,7 @@ class AsgiSource:
         self._stopped = True
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            log.error("nobody read what the server's receive raised", exc_info=failure)
+            report(failure, "nobody read what the server's receive raised")
         task = self._task
         if task is None or task.done() or task is asyncio.current_task():
             return None

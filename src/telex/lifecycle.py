@@ -24,6 +24,7 @@ from typing import Final
 
 from telex._cleanup import CLEANUP_TIMEOUT, shielded
 from telex._end import conclude, peer_name
+from telex._failures import report
 from telex._link import LINK_KEY
 from telex._settings import Settings, settings_of
 from telex._state import Phase
@@ -115,8 +116,8 @@ async def _ended(ws: WebSocket, failure: BaseException | None, settings: Setting
         if progress.application is Phase.CONNECTING and not progress.over:
             log.warning("the handler of %r returned without accepting or rejecting", ws.path)
         await deny_or_close(ws, CloseCode.NORMAL, status=403)
-    except Exception:
-        log.exception("the end of %r for %s could not be sent", ws.path, peer_name(ws.scope))
+    except Exception as exc:
+        report(exc, "the end of %r for %s could not be sent", ws.path, peer_name(ws.scope))
     finally:
         await _call_end_hook(ws)
 
@@ -157,8 +158,8 @@ async def _call_end_hook(ws: WebSocket, code: int | None = None) -> None:
         return
     try:
         await hook(_end_code(ws) if code is None else code)
-    except Exception:
-        log.exception("error after the end of %r for %s", ws.path, peer_name(ws.scope))
+    except Exception as exc:
+        report(exc, "error after the end of %r for %s", ws.path, peer_name(ws.scope))
 
 
 def _check_result(result: object, ws: WebSocket) -> None:

@@ -29,6 +29,7 @@ from starlette.exceptions import WebSocketException as StarletteWebSocketExcepti
 from starlette.responses import Response
 
 from telex._end import conclude, peer_name
+from telex._failures import report
 from telex._link import LINK_KEY, Link
 from telex._settings import ExceptionHandler, Settings, settings_of
 from telex._state import Phase
@@ -184,7 +185,7 @@ async def _http_error(ws: WebSocket, exc: HTTPException) -> None:
 
 
 async def _unexpected(ws: WebSocket, exc: BaseException, settings: Settings) -> None:
-    log.error("error in the handler of %r for %s", ws.path, peer_name(ws.scope), exc_info=exc)
+    report(exc, "error in the handler of %r for %s", ws.path, peer_name(ws.scope))
     reason, body = "", "Internal Server Error"
     if settings.debug:
         # Not `repr`, which may fail; and what surrogates are in the text cannot be sent.

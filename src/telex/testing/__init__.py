@@ -1,0 +1,26 @@
+"""Testing WebSocket handlers of any ASGI application, with deadlines everywhere.
+
+async with AsyncTestClient(app) as client, client.websocket("/chat") as ws:
+    await ws.send_text("hello")
+    assert await ws.receive_text() == "you said hello"
+
+`TestClient` is the same for tests without an event loop.
+"""
+
+from telex.testing._client import AsyncTestClient
+from telex.testing._errors import (
+    ConnectionRejected,
+    DeadlinePassed,
+    ExpectationFailed,
+    HandlersSurvived,
+)
+from telex.testing._session import AsyncTestSession
+
+__all__ = [
+    "AsyncTestClient",
+    "AsyncTestSession",
+    "ConnectionRejected",
+    "DeadlinePassed",
+    "ExpectationFailed",
+    "HandlersSurvived",
+]

@@ -1,0 +1,279 @@
+"""A real server for a test: uvicorn in a thread, on a free port of 127.0.0.1.
+
+with LiveServer(app) as server:
+    page = httpx2.get(server.url.replace(scheme="http"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable
+from concurrent.futures import Future, wait
+from contextlib import closing, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from telex._types import ASGIApp, Message, Receive, Scope, Send
+from telex._url import URL
+from telex.exceptions import MissingDependency
+from telex.testing._errors import DeadlinePassed
+from telex.testing._parked import describe
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_OURS: Final = frozenset({"host", "port", "uds", "fd", "reload", "workers"})
+"""Options of uvicorn that say where it listens or start other processes."""
+
+_SPARE: Final = 1.0
+"""Seconds a thread gets to end after it was given up."""
+
+
+class LiveServer:
+    """An ASGI application on a real uvicorn, in a thread of its own with its own event loop.
+
+    A context manager. Entering waits until the application has started and the server takes
+    connections. Leaving ends the connections that are open with close code 1012, as uvicorn does,
+    cancels the handlers that go on for half of `stop_timeout` after that, runs the lifespan to its
+    end and waits until the thread has ended. Both block the calling thread for a moment, its event
+    loop too if it has one: a client on that loop cannot answer meanwhile. One server may be
+    entered again after it was left, on another port. Several may run at once.
+
+    uvicorn logs warnings and errors only, through the loggers of the process (`caplog` has them);
+    what a handler raises is logged, not raised here.
+
+    Args:
+        app: An ASGI application. It runs in another thread than the test.
+        start_timeout: Seconds the application may take to start, `None` for no limit.
+        stop_timeout: Seconds the server may take to stop.
+        **uvicorn_options: uvicorn's own options under its own names: `ws`, `lifespan`,
+            `log_level`, `ssl_certfile` and so on.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        start_timeout: float | None = 10.0,
+        stop_timeout: float = 5.0,
+        **uvicorn_options: Any,
+    ) -> None:
+        if refused := sorted(_OURS & uvicorn_options.keys()):
+            raise TypeError(
+                f"LiveServer takes no {' and no '.join(refused)}: "
+                "it is one thread and listens on a free port of 127.0.0.1"
+            )
+        self._app = app
+        self._start_timeout = start_timeout
+        self._stop_timeout = stop_timeout
+        # Without a log configuration uvicorn leaves the handlers of the process alone.
+        self._options = {
+            "log_config": None,
+            "log_level": "warning",
+            "timeout_graceful_shutdown": stop_timeout / 2,
+            **uvicorn_options,
+        }
+        self._thread: _ServerThread | None = None
+
+    @property
+    def url(self) -> URL:
+        """Where the server is: `ws://127.0.0.1:` and the port, `wss:` with TLS options.
+
+        Raises:
+            RuntimeError: It does not run.
+        """
+        return self._running().url
+
+    def __enter__(self) -> Self:
+        """Start the server.
+
+        Raises:
+            MissingDependency: uvicorn is not installed, or no WebSocket library that it can use.
+            RuntimeError: The server runs already; or the application, or uvicorn, refused to
+                start without raising an exception.
+            DeadlinePassed: The application did not start in time; says where it waits.
+            Exception: What the lifespan of the application, or uvicorn, raised.
+        """
+        if self._thread is not None:
+            raise RuntimeError("the server runs already")
+        try:
+            from uvicorn import Config
+        except ImportError as error:
+            raise MissingDependency("uvicorn", "standard", "a live server") from error
+        thread = _ServerThread(Config(self._app, workers=1, **self._options))
+        thread.start(self._start_timeout)
+        self._thread = thread
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the server. An exception of the block stays what it is and gets a note.
+
+        Raises:
+            DeadlinePassed: The thread still runs; says where its tasks wait.
+            RuntimeError: The application reported that its shutdown failed.
+            Exception: What its lifespan, or the server, raised.
+        """
+        thread, self._thread = self._running(), None
+        try:
+            thread.stop(self._stop_timeout)
+        except Exception as failure:
+            if exc is None:
+                raise
+            exc.add_note(f"The live server did not stop well either: {failure!r}")
+
+    def _running(self) -> _ServerThread:
+        if self._thread is None:
+            raise RuntimeError("the server does not run: use `with LiveServer(app) as server:`")
+        return self._thread
+
+
+class _ServerThread:
+    """One run of the server."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        port = self._socket.getsockname()[1]
+        self.url = URL(f"{'wss' if config.is_ssl else 'ws'}://127.0.0.1:{port}")
+        self._lifespan = _Lifespan()
+        self._server = _server(config, self._lifespan, self._starting, self._has_started)
+        self._started: Future[None] = Future()
+        self._ended: Future[None] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[Any] | None = None
+        # A thread that cannot be stopped must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name=f"telex {self.url}", daemon=True)
+
+    def start(self, timeout: float | None) -> None:
+        self._thread.start()
+        try:
+            wait((self._started,), timeout)
+            if not self._started.done():
+                raise DeadlinePassed(
+                    f"the server did not start within {timeout:g} s\n{self._parked()}"
+                )
+            self._started.result()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def stop(self, timeout: float) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            parked = self._parked()
+            self._give_up()
+            raise DeadlinePassed(f"the server did not stop within {timeout:g} s\n{parked}")
+        self._ended.result()
+
+    def _run(self) -> None:
+        try:
+            with closing(self._socket):
+                self._server.run(sockets=[self._socket])
+            self._lifespan.check()
+        except BaseException as error:
+            failure = self._lifespan.cause(error)
+            self._ended.set_exception(failure)
+            if not self._started.done():
+                self._started.set_exception(failure)
+        else:
+            self._ended.set_result(None)
+
+    def _starting(self) -> None:
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+
+    def _has_started(self) -> None:
+        self._started.set_result(None)
+
+    def _give_up(self) -> None:
+        """Cancel whatever runs in the thread, and give it a moment to end."""
+        if self._loop is not None and self._main is not None:
+            with suppress(RuntimeError):  # The loop is closed.
+                self._loop.call_soon_threadsafe(self._main.cancel)
+        self._thread.join(_SPARE)
+
+    def _parked(self) -> str:
+        """Say where the tasks of the application wait."""
+        if self._loop is None:
+            return "uvicorn has not begun"
+        tasks = asyncio.all_tasks(self._loop) - {self._main}
+        return "\n".join(sorted(map(describe, tasks))) or "none of its tasks is left"
+
+
+class _Lifespan:
+    """What the application's lifespan did; uvicorn only logs it."""
+
+    def __init__(self) -> None:
+        self._completed = False
+        self._reported: str | None = None
+        self._failure: BaseException | None = None
+
+    def watch(self, app: ASGIApp) -> ASGIApp:
+        """Return the application with its lifespan watched."""
+
+        def watched(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            if scope["type"] == "lifespan":
+                return self._run(app, scope, receive, send)
+            return app(scope, receive, send)
+
+        return watched
+
+    async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        async def noting_send(message: Message) -> None:
+            phase, _, outcome = message["type"].removeprefix("lifespan.").partition(".")
+            if outcome == "failed":
+                self._reported = f"the {phase} of the application failed: " + message.get(
+                    "message", ""
+                )
+            else:
+                self._completed = True
+            await send(message)
+
+        try:
+            await app(scope, receive, noting_send)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as failure:
+            self._failure = failure
+            raise
+
+    def check(self) -> None:
+        """Raise what the lifespan raised, unless it only does not know what a lifespan is."""
+        if self._reported is not None or (self._completed and self._failure is not None):
+            raise self._failure or RuntimeError(self._reported)
+
+    def cause(self, error: BaseException) -> BaseException:
+        """Return why the server has ended; uvicorn itself only exits the process."""
+        if not isinstance(error, SystemExit):
+            return error
+        if self._failure is not None:
+            return self._failure
+        failure = RuntimeError(self._reported or "uvicorn could not start; it logged why")
+        failure.__cause__ = error.__context__
+        return failure
+
+
+def _server(
+    config: uvicorn.Config, lifespan: _Lifespan, starting: Any, started: Any
+) -> uvicorn.Server:
+    """Return a server that says when it starts and when it has started."""
+    from uvicorn import Server
+
+    class LifespanWatchingServer(Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            starting()
+            if config.ws == "auto" and config.ws_protocol_class is None:
+                # uvicorn would answer WebSocket requests as plain HTTP.
+                raise MissingDependency("websockets or wsproto", "standard", "a live server")
+            config.loaded_app = lifespan.watch(config.loaded_app)
+            await super().startup(sockets)
+            started()
+
+    return LifespanWatchingServer(config)
