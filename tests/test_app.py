@@ -25,7 +25,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket as StarletteWebSocket
 
 from lifespans import LifespanServer
-from peer import DEADLINE, D, Peer, T, make_scope, serve
+from peer import DEADLINE, Peer, make_scope, serve
 from telex import (
     URL,
     Address,
@@ -47,6 +47,7 @@ from telex import (
 from telex._settings import settings_of
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex.context import current
+from telex.testing import AsyncTestClient, ConnectionRejected
 from telex.websockets import link_of
 
 
@@ -62,11 +63,10 @@ def app_with(handler: Any = echo, path: str = "/", **options: Any) -> App:
     return app
 
 
-async def get(app: ASGIApp, path: str) -> httpx.Response:
-    """Send one HTTP request to an application in this process."""
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-        return await client.get(path)
+async def visit(app: ASGIApp, url: str = "/", **options: Any) -> None:
+    """Connect and wait until the handler has returned."""
+    async with AsyncTestClient(app) as client, client.websocket(url, **options) as ws:
+        await ws.expect_close(1000)
 
 
 # The examples of the documents
@@ -88,9 +88,11 @@ async def ws_handler():
 """
     app = App()
     exec(source, {"app": app, "__name__": "document"})
-    peer = await serve(app, T('{"a":1}'), T("null"), D(1001), scope=make_scope("/ws"))
-    assert peer.data == ['{"echo":{"a":1}}', '{"echo":null}']
-    assert peer.types == ["accept", "send", "send"]
+    async with AsyncTestClient(app) as client, client.websocket("/ws") as ws:
+        for sent, answer in [('{"a":1}', '{"echo":{"a":1}}'), ("null", '{"echo":null}')]:
+            await ws.send_text(sent)
+            assert await ws.receive_text() == answer
+        await ws.close(1001)
     assert caplog.messages == []
 
 
@@ -113,12 +115,12 @@ async def test_a_connection_has_the_attributes_of_the_document() -> None:
     async def handler(ws: WebSocket) -> None:
         for name in ATTRIBUTES:
             seen[name] = getattr(websocket, name)
+        await ws.accept()
 
-    app = app_with(handler, "/rooms/{room:int}")
-    scope = make_scope("/rooms/7", query_string=b"a=1", headers=[(b"cookie", b"c=d")])
-    await serve(app, scope=scope)
+    await visit(app_with(handler, "/rooms/{room:int}"), "/rooms/7?a=1", cookies={"c": "d"})
     assert {name: type(value) for name, value in seen.items()} == ATTRIBUTES
     assert seen["path_params"] == {"room": 7}
+    assert seen["query_params"] == {"a": "1"}
     assert seen["cookies"] == {"c": "d"}
 
 
@@ -128,9 +130,10 @@ async def test_the_app_of_a_connection_is_the_application() -> None:
 
     async def handler(ws: WebSocket) -> None:
         apps.append(ws.app)
+        await ws.accept()
 
     app = app_with(handler)
-    await serve(app)
+    await visit(app)
     assert apps == [app]
     assert app.state is not None
 
@@ -138,10 +141,11 @@ async def test_the_app_of_a_connection_is_the_application() -> None:
 async def test_handlers_share_the_state_of_the_application() -> None:
     async def handler(ws: WebSocket) -> None:
         ws.app.state.count = ws.app.state.get("count", 0) + 1
+        await ws.accept()
 
     app = app_with(handler)
-    await serve(app)
-    await serve(app)
+    await visit(app)
+    await visit(app)
     assert app.state.count == 2
     assert "count" not in App().state
 
@@ -156,11 +160,12 @@ async def page(request: Request) -> JSONResponse:
 
 async def test_http_requests_go_to_the_http_application() -> None:
     app = app_with(path="/ws", http=Starlette(routes=[Route("/page", page)]))
-    response = await get(app, "/page")
-    assert response.json() == {"app": "Starlette", "path": "/page", "state": {}}
-    assert (await get(app, "/none")).status_code == 404
-    peer = await serve(app, T("a"), D(), scope=make_scope("/ws"))
-    assert peer.data == ["/ws a"]
+    async with AsyncTestClient(app) as client, client.websocket("/ws") as ws:
+        response = await client.http.get("/page")
+        assert response.json() == {"app": "Starlette", "path": "/page", "state": {}}
+        assert (await client.http.get("/none")).status_code == 404
+        await ws.send_text("a")
+        assert await ws.receive_text() == "/ws a"
 
 
 async def test_http_requests_go_to_fastapi() -> None:
@@ -170,26 +175,27 @@ async def test_http_requests_go_to_fastapi() -> None:
     async def item(item: int) -> dict[str, int]:
         return {"item": item}
 
-    app = app_with(http=api)
-    assert (await get(app, "/items/7")).json() == {"item": 7}
-    assert (await get(app, "/items/x")).status_code == 422
-    assert (await get(app, "/openapi.json")).status_code == 200
+    async with AsyncTestClient(app_with(http=api)) as client:
+        assert (await client.http.get("/items/7")).json() == {"item": 7}
+        assert (await client.http.get("/items/x")).status_code == 422
+        assert (await client.http.get("/openapi.json")).status_code == 200
 
 
 async def test_without_an_http_application_requests_are_told_so() -> None:
-    app = app_with(path="/ws")
-    assert (await get(app, "/")).status_code == 404
-    response = await get(app, "/ws")
+    async with AsyncTestClient(app_with(path="/ws")) as client:
+        assert (await client.http.get("/")).status_code == 404
+        response = await client.http.get("/ws")
     assert response.status_code == 426
     assert response.headers["upgrade"] == "websocket"
 
 
 @pytest.mark.row("C58", "T38")
-async def test_an_unknown_path_is_denied_with_404() -> None:
-    peer = await serve(app_with(), scope=make_scope("/none", denial=True))
-    assert peer.sent[0]["status"] == 404
-    peer = await serve(app_with(), scope=make_scope("/none"))
-    assert peer.types == ["close"]
+@pytest.mark.parametrize(("scope", "status"), [({}, 404), ({"extensions": {}}, 403)])
+async def test_an_unknown_path_is_denied_with_404(scope: Scope, status: int) -> None:
+    """Where the server cannot send denial responses, the close before accept is a 403."""
+    with pytest.raises(ConnectionRejected) as refused:
+        await visit(app_with(), "/none", scope=scope)
+    assert refused.value.status == status
 
 
 async def test_an_unknown_kind_of_scope_is_an_error() -> None:
@@ -255,9 +261,14 @@ async def test_requests_see_the_state_of_both_lifespans() -> None:
         yield {"ours": 2}
 
     http = Starlette(routes=[Route("/page", page)], lifespan=inner)
+    both = {"inner": 1, "ours": 2}
+    async with AsyncTestClient(App(http=http, lifespan=ours)) as client:
+        assert (await client.http.get("/page")).json()["state"] == both
     app = App(http=http, lifespan=ours)
-    async with started(app):
-        assert (await get(app, "/page")).json()["state"] == {"inner": 1, "ours": 2}
+    knows_no_state = httpx.ASGITransport(app)
+    base = "http://testserver"
+    async with started(app), httpx.AsyncClient(transport=knows_no_state, base_url=base) as server:
+        assert (await server.get("/page")).json()["state"] == both
 
 
 @pytest.mark.row("T83")
@@ -295,16 +306,17 @@ def noting(name: str, log: list[str]) -> Middleware:
 async def test_the_first_middleware_is_the_outermost_for_every_scope() -> None:
     log: list[str] = []
     app = app_with(middleware=[noting("a", log), noting("b", log)])
-    await serve(app, D())
-    expected = ["into a!", "into b!", "out of b!", "out of a!"]
-    assert log == [f"websocket {step}" for step in expected]
-    log.clear()
-    await get(app, "/")
-    assert log == [f"http {step}" for step in expected]
-    log.clear()
-    async with started(app):
-        pass
-    assert log == [f"lifespan {step}" for step in expected]
+    async with AsyncTestClient(app) as client:
+        async with client.websocket("/"):
+            pass
+        await client.http.get("/")
+    inwards, outwards = ["into a!", "into b!"], ["out of b!", "out of a!"]
+    assert log == [
+        *(f"lifespan {step}" for step in inwards),
+        *(f"websocket {step}" for step in inwards + outwards),
+        *(f"http {step}" for step in inwards + outwards),
+        *(f"lifespan {step}" for step in outwards),
+    ]
 
 
 @pytest.mark.row("C60")
@@ -323,16 +335,18 @@ async def test_socket_middlewares_go_around_routes_and_inside_asgi_middleware() 
 
     app = App(middleware=[noting("asgi", log)], socket_middlewares=[socket("a"), socket("b")])
     app.websocket("/", middlewares=[socket("route")])(echo)
-    await serve(app, D())
-    assert log == [
-        "websocket into asgi!",
-        "into a /",
-        "into b /",
-        "into route /",
-        "websocket out of asgi!",
-    ]
-    log.clear()
-    assert (await get(app, "/")).status_code == 426
+    async with AsyncTestClient(app, lifespan=False) as client:
+        async with client.websocket("/"):
+            pass
+        assert log == [
+            "websocket into asgi!",
+            "into a /",
+            "into b /",
+            "into route /",
+            "websocket out of asgi!",
+        ]
+        log.clear()
+        assert (await client.http.get("/")).status_code == 426
     assert log == ["http into asgi!", "http out of asgi!"]
 
 
@@ -356,8 +370,11 @@ async def test_a_middleware_that_wraps_receive_and_send_is_never_gone_around() -
 
             await self.app(scope, louder, marked)
 
-    peer = await serve(app_with(middleware=[Middleware(Shouting)]), T("hello"), D())
-    assert peer.data == ["/ HELLO!"]
+    app = app_with(middleware=[Middleware(Shouting)])
+    async with AsyncTestClient(app) as client, client.websocket("/") as ws:
+        for text in ("hello", "again"):
+            await ws.send_text(text)
+            assert await ws.receive_text() == f"/ {text.upper()}!"
 
 
 async def test_the_session_of_starlette_is_readable() -> None:
@@ -365,6 +382,7 @@ async def test_the_session_of_starlette_is_readable() -> None:
 
     async def handler(ws: WebSocket) -> None:
         sessions.append(dict(ws.session))
+        await ws.accept()
 
     async def login(request: Request) -> PlainTextResponse:
         request.session["user"] = "ada"
@@ -373,18 +391,22 @@ async def test_the_session_of_starlette_is_readable() -> None:
     http = Starlette(routes=[Route("/login", login)])
     middleware = [Middleware(SessionMiddleware, secret_key="k")]
     app = app_with(handler, http=http, middleware=middleware)
-    cookie = (await get(app, "/login")).headers["set-cookie"].partition(";")[0]
-    await serve(app, scope=make_scope(headers=[(b"cookie", cookie.encode())]))
-    await serve(app)
-    assert sessions == [{"user": "ada"}, {}]
+    async with AsyncTestClient(app) as client:
+        async with client.websocket("/"):
+            pass
+        await client.http.get("/login")
+        async with client.websocket("/"):
+            pass
+    assert sessions == [{}, {"user": "ada"}]
 
 
 async def test_a_missing_session_names_the_middleware(caplog: pytest.LogCaptureFixture) -> None:
     async def handler(ws: WebSocket) -> None:
         ws.session["user"]
 
-    peer = await serve(app_with(handler), scope=make_scope(denial=True))
-    assert peer.sent[0]["status"] == 500
+    with pytest.raises(ConnectionRejected) as refused:
+        await visit(app_with(handler), raise_app_exceptions=False)
+    assert refused.value.status == 500
     error = caplog.records[0].exc_info
     assert error is not None
     assert isinstance(error[1], ImproperlyConfigured)
@@ -409,13 +431,16 @@ async def test_telex_can_be_mounted(outer: str) -> None:
     else:
         outside = FastAPI() if outer == "fastapi" else App()
         outside.mount("/live", app)
-    peer = await serve(outside, T("a"), D(1001), scope=make_scope("/live/ws"))
-    assert peer.data == ["/live/ws a"]
-    assert peer.types == ["accept", "send"]
-    assert apps == [app]
-    peer = await serve(outside, scope=make_scope("/live/none", denial=True))
-    assert peer.sent[0]["status"] == 404
-    assert (await get(outside, "/live/ws")).status_code == 426
+    async with AsyncTestClient(outside) as client:
+        async with client.websocket("/live/ws") as ws:
+            for text in ("a", "b"):
+                await ws.send_text(text)
+                assert await ws.receive_text() == f"/live/ws {text}"
+        assert apps == [app]
+        assert (await client.http.get("/live/ws")).status_code == 426
+    with pytest.raises(ConnectionRejected) as refused:
+        await visit(outside, "/live/none")
+    assert refused.value.status == 404
 
 
 async def test_starlette_can_be_mounted() -> None:
@@ -425,11 +450,12 @@ async def test_starlette_can_be_mounted() -> None:
         await websocket.close(4000)
 
     inner = Starlette(routes=[WebSocketRoute("/ws", endpoint), Route("/page", page)])
-    app = App([Mount("/in", inner)])
-    peer = await serve(app, T("a"), scope=make_scope("/in/ws"))
-    assert peer.types == ["accept", "send", "close"]
-    assert peer.closes == [(4000, "")]
-    assert (await get(app, "/in/page")).json()["path"] == "/in/page"
+    async with AsyncTestClient(App([Mount("/in", inner)])) as client:
+        async with client.websocket("/in/ws") as ws:
+            await ws.send_text("a")
+            assert await ws.receive_text() == "a"
+            await ws.expect_close(4000)
+        assert (await client.http.get("/in/page")).json()["path"] == "/in/page"
 
 
 async def test_fastapi_can_be_mounted_and_keeps_its_own_ways() -> None:
@@ -441,10 +467,22 @@ async def test_fastapi_can_be_mounted_and_keeps_its_own_ways() -> None:
         await websocket.send_json({"room": room})
 
     app = App([Mount("/in", api)])
-    peer = await serve(app, scope=make_scope("/in/ws/7"))
-    assert peer.data == ['{"room":7}']
+    async with AsyncTestClient(app) as client, client.websocket("/in/ws/7") as ws:
+        assert [message async for message in ws] == ['{"room":7}']
     peer = await serve(app, scope=make_scope("/in/ws/x"))
     assert peer.types == ["close"]
+
+
+async def test_a_validation_error_of_fastapi_is_a_rejection() -> None:
+    api = FastAPI()
+
+    @api.websocket("/ws/{room}")
+    async def endpoint(websocket: FastAPIWebSocket, room: int) -> None:
+        raise AssertionError("not to be called")
+
+    with pytest.raises(ConnectionRejected) as refused:
+        await visit(api, "/ws/x")
+    assert (refused.value.status, refused.value.code) == (403, 1008)
 
 
 async def test_a_mounted_application_has_settings_and_handlers_of_its_own() -> None:
@@ -456,8 +494,10 @@ async def test_a_mounted_application_has_settings_and_handlers_of_its_own() -> N
     outer = App(exception_handlers={LookupError: lambda ws, exc: ws.close(4002)})
     outer.mount("/in", inner)
     outer.websocket("/out")(fails)
-    assert (await serve(outer, scope=make_scope("/in/"))).closes == [(4001, "")]
-    assert (await serve(outer, scope=make_scope("/out"))).closes == [(4002, "")]
+    async with AsyncTestClient(outer) as client:
+        for path, code in [("/in/", 4001), ("/out", 4002)]:
+            async with client.websocket(path) as ws:
+                await ws.expect_close(code)
 
 
 async def test_the_outbox_of_the_innermost_application_counts() -> None:
@@ -469,7 +509,8 @@ async def test_the_outbox_of_the_innermost_application_counts() -> None:
 
     outer = App(outbox=Outbox(max_messages=3))
     outer.mount("/in", app_with(floods, outbox=Outbox(max_messages=1)))
-    await serve(outer, scope=make_scope("/in/"))
+    async with AsyncTestClient(outer) as client, client.websocket("/in/") as ws:
+        assert [message async for message in ws] == ["x"]
     assert taken == [True, False, False]
 
 
@@ -483,9 +524,10 @@ async def test_a_middleware_that_accepts_and_returns_leaves_a_proper_end() -> No
             await ws.accept()
             await ws.send_text("closed today")
 
-    peer = await serve(App(middleware=[Middleware(Greets)]))
-    assert peer.types == ["accept", "send", "close"]
-    assert peer.closes == [(1000, "")]
+    app = App(middleware=[Middleware(Greets)])
+    async with AsyncTestClient(app) as client, client.websocket("/") as ws:
+        assert await ws.receive_text() == "closed today"
+        await ws.expect_close(1000)
 
 
 async def test_a_route_inside_an_outer_handler_leaves_its_context_behind() -> None:
@@ -495,13 +537,14 @@ async def test_a_route_inside_an_outer_handler_leaves_its_context_behind() -> No
     @inner.websocket("/")
     async def handler(ws: WebSocket) -> None:
         seen.append(current.get() is ws)
+        await ws.accept()
 
     async def outer(ws: WebSocket) -> None:
         receive, send = link_of(ws).asgi
         await inner(ws.scope, receive, send)
         seen.append(current.get() is ws)
 
-    await serve(app_with(outer))
+    await visit(app_with(outer))
     assert seen == [True, True]
 
 
@@ -524,8 +567,9 @@ async def test_settings_are_found_in_the_scope() -> None:
 
     async def handler(ws: WebSocket) -> None:
         found.append(settings_of(ws.scope).disconnect_grace)
+        await ws.accept()
 
-    await serve(app_with(handler, disconnect_grace=7.5))
+    await visit(app_with(handler, disconnect_grace=7.5))
     assert found == [7.5]
 
 

@@ -16,9 +16,10 @@ import pytest
 import telex
 import telex.context
 from opened import connecting, turns
-from peer import D, T, serve
+from peer import D, T
 from telex import App, WebSocket, websocket
 from telex.context import current
+from telex.testing import AsyncTestClient
 
 
 @pytest.mark.row("K2", "K3", "K4", "T81")
@@ -31,9 +32,10 @@ async def test_a_handler_without_parameters_uses_the_stand_in() -> None:
         async for value in websocket.iter_json():
             await websocket.send_json({"echo": value})
 
-    peer = await serve(app, T('{"a":1}'), D(1001))
-    assert peer.sent[0]["type"] == "websocket.accept"
-    assert peer.data == ['{"echo":{"a":1}}']
+    async with AsyncTestClient(app) as client, client.websocket("/") as ws:
+        for sent, answer in [('{"a":1}', '{"echo":{"a":1}}'), ("2", '{"echo":2}')]:
+            await ws.send_text(sent)
+            assert await ws.receive_text() == answer
 
 
 # --- every operation is passed on ---

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import functools
 import hashlib
@@ -17,8 +16,8 @@ from itsdangerous import TimestampSigner
 import generated
 import pages
 import telex
-from opened import soon, turns
-from peer import B, D, Peer, T, make_scope, serve
+from clients import connected, rejection
+from telex.testing import AsyncTestClient
 
 DOCS = sorted((pages.ROOT / "docs").glob("*.md"))
 RUNNABLE = {
@@ -95,13 +94,14 @@ def test_every_example_is_played_below() -> None:
 
 async def test_the_tour_refuses_answers_and_closes(capsys: pytest.CaptureFixture[str]) -> None:
     app = example("tour").app
-    peer = await serve(app, scope=make_scope("/rooms/tea", denial=True))
-    assert (peer.sent[0]["status"], peer.sent[1]["body"]) == (401, b"a token is needed")
-    scope = make_scope("/rooms/tea", query_string=b"token=let-me-in", subprotocols=["chat"])
-    peer = await serve(app, T('"hello"'), T('"bye"'), scope=scope)
-    assert peer.sent[0]["subprotocol"] == "chat"
-    assert peer.data == ['{"room":"tea","got":"hello"}']
-    assert peer.closes == [(1000, "bye")]
+    refused = await rejection(app, "/rooms/tea")
+    assert (refused.status, refused.body) == (401, b"a token is needed")
+    async with connected(app, "/rooms/tea?token=let-me-in", subprotocols=["chat"]) as ws:
+        assert ws.accepted_subprotocol == "chat"
+        await ws.send_text('"hello"')
+        assert await ws.receive_text() == '{"room":"tea","got":"hello"}'
+        await ws.send_text('"bye"')
+        assert (await ws.expect_close(1000)).reason == "bye"
     assert capsys.readouterr().out == "over: server 1000\n"
 
 
@@ -110,7 +110,9 @@ async def test_the_tour_refuses_answers_and_closes(capsys: pytest.CaptureFixture
 
 async def test_cleanups_run_before_the_handler_learns_of_the_end() -> None:
     module = example("order")
-    await serve(module.app, T("hello"), D(1001), scope=make_scope("/function"))
+    async with connected(module.app, "/function") as ws:
+        await ws.send_text("hello")
+        await ws.close(1001)
     expected = ["hello", "cleanup", "the client left with 1001", "finally"]
     assert module.seen == expected
     text = (pages.ROOT / "docs" / "lifecycle.md").read_text(encoding="utf-8")
@@ -119,137 +121,130 @@ async def test_cleanups_run_before_the_handler_learns_of_the_end() -> None:
 
 async def test_on_disconnect_comes_after_the_cleanups() -> None:
     module = example("view")
-    scope = make_scope("/view", query_string=b"name=Ada")
-    peer = await serve(module.app, T("hi"), D(1001), scope=scope)
-    assert peer.data == ["hello Ada"]
+    async with connected(module.app, "/view?name=Ada") as ws:
+        await ws.send_text("hi")
+        assert await ws.receive_text() == "hello Ada"
+        await ws.expect_nothing(0)
+        await ws.close(1001)
     assert module.seen == ["hi", "cleanup", "on_disconnect(1001)"]
 
 
 async def test_what_the_lifespan_yields_is_in_the_state_of_every_connection() -> None:
-    app = example("lifespan").app
-    events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    scope: dict[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    task = asyncio.create_task(app(scope, events.get, answers.put))
-    events.put_nowait({"type": "lifespan.startup"})
-    assert (await soon(answers.get()))["type"] == "lifespan.startup.complete"
-    peer = await serve(app, scope=make_scope("/", state=dict(scope["state"])))
-    assert peer.data == ["good morning"]
-    events.put_nowait({"type": "lifespan.shutdown"})
-    await soon(task)
+    async with AsyncTestClient(example("lifespan").app) as client:
+        for _ in range(2):
+            async with client.websocket("/") as ws:
+                assert [text async for text in ws] == ["good morning"]
 
 
 # concurrency.md
 
 
 async def test_a_timeout_around_a_read_asks_again() -> None:
-    peer = await serve(example("timeout").app, T(" Lima "), scope=make_scope("/quiz"))
-    assert peer.data == ["capital of Peru?", "right"]
+    async with connected(example("timeout").app, "/quiz") as ws:
+        await ws.send_text(" Lima ")
+        assert [text async for text in ws] == ["capital of Peru?", "right"]
 
 
 async def test_the_news_go_to_everybody() -> None:
     module = example("outbox")
-    reader, writer = Peer(), Peer(T("extra"))
-    tasks = [
-        asyncio.create_task(module.app(make_scope("/news"), each.receive, each.send))
-        for each in (reader, writer)
-    ]
-    await turns()
-    assert reader.data == writer.data == ["extra"]
-    for each in (reader, writer):
-        each.feed(D())
-    await soon(asyncio.gather(*tasks))
+    async with connected(module.app, "/news") as reader, connected(module.app, "/news") as writer:
+        await writer.send_text("extra")
+        for each in (reader, writer):
+            assert await each.receive_text() == "extra"
+            await each.expect_nothing(0)
     assert module.everybody == set()
 
 
 async def test_the_clock_ticks_while_it_is_listened_to() -> None:
-    peer = Peer()
-    task = asyncio.create_task(example("tasks").app(make_scope("/clock"), peer.receive, peer.send))
-    await turns()
-    peer.feed(T("faster"))
-    await turns()
-    peer.feed(D(1001))
-    await soon(task)
-    assert peer.data == ["tick 0", "tick 0"]
-    assert not [each for each in asyncio.all_tasks() if each is not asyncio.current_task()]
+    async with connected(example("tasks").app, "/clock") as ws:
+        assert await ws.receive_text() == "tick 0"
+        await ws.send_text("faster")
+        assert await ws.receive_text() == "tick 0"
+        await ws.expect_nothing(0)
+        await ws.close(1001)
+    # Leaving the block fails if a task goes on.
 
 
 async def test_the_proxy_is_the_running_connection() -> None:
-    scope = make_scope("/hello", query_string=b"name=Ada")
-    peer = await serve(example("proxy").app, scope=scope)
-    assert (peer.data, peer.closes) == (["hello Ada"], [(1000, "")])
+    async with connected(example("proxy").app, "/hello?name=Ada") as ws:
+        assert await ws.receive_text() == "hello Ada"
+        assert (await ws.expect_close(1000)).reason == ""
 
 
 async def test_a_thread_does_the_heavy_work() -> None:
-    peer = await serve(example("threads").app, B(b"abc"), D(), scope=make_scope("/sha256"))
-    assert peer.data == [hashlib.sha256(b"abc").hexdigest()]
+    async with connected(example("threads").app, "/sha256") as ws:
+        await ws.send_bytes(b"abc")
+        assert await ws.receive_text() == hashlib.sha256(b"abc").hexdigest()
+        await ws.expect_nothing(0)
 
 
 # errors.md
 
 
 async def test_after_bad_json_the_connection_goes_on() -> None:
-    app = example("bad-json").app
-    peer = await serve(app, T("{"), B(b"1"), T("[1]"), D(), scope=make_scope("/mirror"))
-    error = '{"error":"send JSON in a text message"}'
-    assert peer.data == [error, error, '{"got":[1]}']
-    assert peer.closes == []
+    async with connected(example("bad-json").app, "/mirror") as ws:
+        for bad in ("{", b"1"):
+            await ws.send_value(bad)
+            assert await ws.receive_text() == '{"error":"send JSON in a text message"}'
+        await ws.send_text("[1]")
+        assert await ws.receive_text() == '{"got":[1]}'
+        await ws.expect_nothing(0)
 
 
 async def test_an_exception_handler_answers_before_and_after_accept() -> None:
     app = example("handlers").app
-    peer = await serve(app, scope=make_scope("/documents/13", denial=True))
-    assert (peer.sent[0]["status"], peer.sent[1]["body"][:8]) == (403, b'{"error"')
-    peer = await serve(app, T("delete"), scope=make_scope("/documents/1"))
-    assert peer.closes == [(4403, "you may not delete this")]
+    refused = await rejection(app, "/documents/13")
+    assert (refused.status, refused.json()) == (403, {"error": "document 13 is not yours"})
+    async with connected(app, "/documents/1") as ws:
+        await ws.send_text("delete")
+        assert (await ws.expect_close(4403)).reason == "you may not delete this"
 
 
 # routing.md
 
 
-@pytest.mark.parametrize(
-    ("path", "answer"), [("/rooms/tea", "tea"), ("/users/7/inbox", "7"), ("/users/x/inbox", None)]
-)
-async def test_registered_handlers_get_their_parameters(path: str, answer: str | None) -> None:
-    peer = await serve(example("registering").app, D(), scope=make_scope(path))
-    assert peer.data == ([] if answer is None else [answer])
+async def test_registered_handlers_get_their_parameters() -> None:
+    app = example("registering").app
+    async with connected(app, "/rooms/tea") as ws:
+        assert [text async for text in ws] == ["tea"]
+    async with connected(app, "/users/7/inbox") as ws:
+        assert await ws.receive_text() == "7"
+        await ws.expect_nothing(0)
+
+
+async def test_a_parameter_of_another_type_is_not_found() -> None:
+    assert (await rejection(example("registering").app, "/users/x/inbox")).status == 404
 
 
 async def test_a_convertor_of_ones_own_reads_and_writes() -> None:
     app = example("convertor").app
-    peer = await serve(app, scope=make_scope("/paint/ff8000"))
-    assert peer.data == ["[255,128,0]"]
+    async with connected(app, "/paint/ff8000") as ws:
+        assert [text async for text in ws] == ["[255,128,0]"]
     assert app.url_path_for("paint", colour=(255, 128, 0)) == "/paint/ff8000"
 
 
-@pytest.mark.parametrize(("staff", "status"), [(b"yes", None), (b"no", 403)])
-async def test_a_group_has_its_prefix_and_its_guard(staff: bytes, status: int | None) -> None:
-    scope = make_scope("/admin/log", denial=True, headers=[(b"x-staff", staff)])
-    peer = await serve(example("groups").app, scope=scope)
-    if status is None:
-        assert peer.data == ["nothing happened"]
-    else:
-        assert peer.sent[0]["status"] == status
+async def test_a_group_has_its_prefix_and_its_guard() -> None:
+    app = example("groups").app
+    async with connected(app, "/admin/log", headers={"x-staff": "yes"}) as ws:
+        assert [text async for text in ws] == ["nothing happened"]
+    assert (await rejection(app, "/admin/log", headers={"x-staff": "no"})).status == 403
 
 
-@pytest.mark.parametrize(
-    ("session", "answer"), [({"user": "Ada"}, "hello Ada"), ({}, None)], ids=["known", "unknown"]
-)
-async def test_the_session_of_starlette_is_there(
-    session: dict[str, str], answer: str | None
-) -> None:
+def signed(session: dict[str, str]) -> dict[str, str]:
+    """The cookie that holds a session."""
     data = base64.b64encode(json.dumps(session).encode())
-    cookie = b"session=" + TimestampSigner("change me").sign(data)
-    scope = make_scope("/me", denial=True, headers=[(b"cookie", cookie)])
-    peer = await serve(example("middleware").app, scope=scope)
-    if answer is None:
-        assert peer.sent[0]["status"] == 401
-    else:
-        assert peer.data == [answer]
+    return {"session": TimestampSigner("change me").sign(data).decode()}
+
+
+async def test_the_session_of_starlette_is_there() -> None:
+    app = example("middleware").app
+    async with connected(app, "/me", cookies=signed({"user": "Ada"})) as ws:
+        assert [text async for text in ws] == ["hello Ada"]
+    assert (await rejection(app, "/me", cookies=signed({}))).status == 401
 
 
 async def test_urls_are_made_from_names() -> None:
     module = example("urls")
     assert module.path == "/shop/items/7"
-    peer = await serve(module.app, scope=make_scope("/shop/items/7"))
-    assert peer.data == ["ws://testserver/shop/items/8"]
+    async with connected(module.app, module.path) as ws:
+        assert [text async for text in ws] == ["ws://testserver/shop/items/8"]

@@ -12,12 +12,13 @@ import pytest
 import typing_extensions
 from starlette.websockets import WebSocket as StarletteWebSocket
 
-from peer import D, T, make_scope, serve
+from peer import serve
 from telex import SocketRoute, WebSocket, WebSocketClose, websocket
 from telex._types import Receive, Scope, Send
 from telex.connection import Connection
 from telex.handlers import describe, function_endpoint
 from telex.lifecycle import connection_app
+from telex.testing import AsyncTestClient, ConnectionRejected
 from telex.websockets import link_of
 
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ def nothing_got() -> None:
     got.clear()
 
 
-async def run(handler: Callable[..., Any], *script: Any) -> Any:
-    """Serve one connection with a handler; return what it got."""
-    peer = await serve(connection_app(function_endpoint(handler)), *script)
-    assert len(got) == 1, peer.sent
-    return got[0]
+async def refused_by(handler: Callable[..., Any]) -> Any:
+    """Connect to a handler that returns without accepting; return what it got."""
+    app = connection_app(function_endpoint(handler))
+    with pytest.raises(ConnectionRejected, match="403"):
+        async with AsyncTestClient(app) as client, client.websocket("/"):
+            pass
+    [it] = got
+    return it
 
 
 # Functions of every kind
@@ -164,7 +168,7 @@ def decorated(fn: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[Non
     ids=describe,
 )
 async def test_a_handler_gets_the_connection(handler: Callable[..., Any]) -> None:
-    ws = await run(handler)
+    ws = await refused_by(handler)
     assert type(ws) is WebSocket
     assert ws.close_code == 1008
 
@@ -176,7 +180,7 @@ async def test_a_handler_gets_the_connection(handler: Callable[..., Any]) -> Non
     ids=describe,
 )
 async def test_a_handler_without_parameters_gets_nothing(handler: Callable[..., Any]) -> None:
-    assert await run(handler) is not None
+    assert await refused_by(handler) is not None
 
 
 @pytest.mark.row("C66")
@@ -188,7 +192,10 @@ async def test_an_annotation_with_a_face_of_its_own_gives_that_face() -> None:
         assert websocket.application_state == special.application_state == 1
 
     handler.__annotations__["special"] = Special
-    assert type(await run(handler)) is Special
+    app = connection_app(function_endpoint(handler))
+    async with AsyncTestClient(app) as client, client.websocket("/"):
+        pass
+    assert [type(special) for special in got] == [Special]
 
 
 @pytest.mark.row("C66")
@@ -201,8 +208,10 @@ async def test_a_base_class_is_served_by_the_connection_that_there_is() -> None:
         await connection_app(function_endpoint(handler))(scope, receive, send)
         assert special.close_code == 1008
 
-    await serve(through)
-    assert type(got[0]) is WebSocket
+    with pytest.raises(ConnectionRejected, match="403"):
+        async with AsyncTestClient(through, lifespan=False) as client, client.websocket("/"):
+            pass
+    assert [type(ws) for ws in got] == [WebSocket]
 
 
 # The ASGI triple
@@ -226,11 +235,12 @@ class Triple:
 async def test_an_asgi_application_is_a_handler_and_keeps_the_state(
     handler: Callable[..., Any],
 ) -> None:
-    scope = make_scope()
-    peer = await serve(connection_app(function_endpoint(handler)), T("hello"), scope=scope)
-    assert peer.types == ["accept", "send", "close"]
-    assert peer.closes == [(1000, "")]
-    assert got == [(scope, 1)]
+    app = connection_app(function_endpoint(handler))
+    async with AsyncTestClient(app) as client, client.websocket("/") as ws:
+        await ws.send_text("hello")
+        assert await ws.receive_text() == "hello"
+        await ws.expect_close(1000)
+        assert got == [(ws.scope, 1)]
 
 
 @pytest.mark.row("C66")
@@ -242,9 +252,12 @@ async def test_the_websocket_of_starlette_works_over_the_triple() -> None:
             await ws.send_text(text)
         got.append(websocket.close_code)
 
-    peer = await serve(SocketRoute("/", handler), T("a"), T("b"), D(1001))
-    assert peer.data == ["a", "b"]
-    assert peer.types == ["accept", "send", "send"]
+    route = SocketRoute("/", handler)
+    async with AsyncTestClient(route) as client, client.websocket("/") as ws:
+        for text in ("a", "b"):
+            await ws.send_text(text)
+            assert await ws.receive_text() == text
+        await ws.close(1001)
     assert got == [1001]
 
 

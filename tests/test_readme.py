@@ -8,6 +8,7 @@ import re
 import sys
 import types
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from websockets.asyncio.client import connect
 
 import pages
 import telex
+from clients import Overheard, connected, ending, rejection
 from opened import turns
-from peer import D, Peer, T, make_scope, serve
+from peer import Peer
 from served import EXAMPLES, served
-from telex._types import Message
+from telex.testing import AsyncTestSession, ConnectionRejected
 
 README = pages.ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -64,28 +66,35 @@ def test_the_server_has_ten_lines() -> None:
 
 
 async def test_the_server_answers_in_process(module: Callable[[str], Any]) -> None:
-    peer = await serve(module("main").app, T("hello"), D(), scope=make_scope("/echo"))
-    assert peer.data == ["you said hello"]
+    async with connected(module("main").app, "/echo") as ws:
+        await ws.send_text("hello")
+        assert await ws.receive_text() == "you said hello"
+        await ws.expect_nothing(0)
 
 
 def test_the_test_passes(module: Callable[[str], Any]) -> None:
     module("test_main").test_echo()
 
 
-@pytest.mark.parametrize("prefix", ["/live", ""])
 async def test_the_mounted_application_and_the_one_around_it_answer(
-    prefix: str, module: Callable[[str], Any]
+    module: Callable[[str], Any],
 ) -> None:
-    app = module("around").app if prefix == "" else module("mounted").api
-    path = "/live/echo" if prefix else "/shout"
-    peer = await serve(app, T("hello"), D(), scope=make_scope(path))
-    assert peer.data == ["you said hello" if prefix else "HELLO"]
+    async with connected(module("mounted").api, "/live/echo") as ws:
+        await ws.send_text("hello")
+        assert await ws.receive_text() == "you said hello"
+        await ws.expect_nothing(0)
+    async with connected(module("around").app, "/shout") as ws:
+        await ws.send_text("hello")
+        assert await ws.receive_text() == "HELLO"
+        await ws.expect_nothing(0)
 
 
 async def test_the_bare_class_answers(module: Callable[[str], Any]) -> None:
-    peer = await serve(module("bare").app, T("abc"), D())
-    assert peer.data == ["cba"]
-    assert peer.types == ["accept", "send"]
+    app = Overheard(module("bare").app)
+    async with connected(app) as ws:
+        await ws.send_text("abc")
+        assert await ws.receive_text() == "cba"
+    assert app.types == ["accept", "send"]
 
 
 @pytest.mark.integration
@@ -128,16 +137,15 @@ def test_every_command_is_one_of_the_command_line() -> None:
     assert set(re.findall(r"\btelex (run|routes|connect|[a-z]+) (?:\w+:|ws:)", TEXT)) == known
 
 
-# The table of endings: each line has a scene, which is played against a scripted client.
+# The table of endings: each line has a scene, which is played with the test client.
 
 
 class Scene:
-    """One connection, from its script to what was sent and logged."""
+    """A handler, and what became of its connection."""
 
-    def __init__(self, handler: Handler, *script: Message, path: str = "/", **options: Any) -> None:
+    def __init__(self, handler: Handler, **options: Any) -> None:
         self.app = telex.App(**options)
-        self.peer = Peer(*script)
-        self.scope = make_scope(path, denial=True)
+        self.overheard = Overheard(self.app)
         self.cleanups = 0
         self.seen: list[object] = []
 
@@ -155,17 +163,16 @@ class Scene:
     def _clean(self) -> None:
         self.cleanups += 1
 
-    async def play(self) -> None:
-        await self.peer.run(self.app, self.scope)
+    def connected(self) -> AbstractAsyncContextManager[AsyncTestSession]:
+        return connected(self.overheard, raise_app_exceptions=False)
 
-    @property
-    def status(self) -> int:
-        starts = [m for m in self.peer.sent if m["type"] == "websocket.http.response.start"]
-        return int(starts[0]["status"])
+    async def ending(self) -> tuple[int, str]:
+        end = await ending(self.overheard, raise_app_exceptions=False)
+        assert self.overheard.types == ["accept", "close"]
+        return end
 
-
-def leaves() -> Message:
-    return D(1001)
+    async def rejection(self, path: str = "/") -> ConnectionRejected:
+        return await rejection(self.overheard, path, raise_app_exceptions=False)
 
 
 async def _returns(ws: telex.WebSocket) -> None:
@@ -218,122 +225,105 @@ async def _waits(ws: telex.WebSocket) -> None:
 
 async def returns() -> Scene:
     scene = Scene(_returns)
-    await scene.play()
-    assert scene.peer.closes == [(1000, "")]
+    assert await scene.ending() == (1000, "")
     return scene
 
 
 async def returns_without_accepting() -> Scene:
     scene = Scene(_returns_at_once)
-    await scene.play()
-    assert scene.status == 403
+    assert (await scene.rejection()).status == 403
     return scene
 
 
 async def raises_before() -> Scene:
     scene = Scene(_fails_before)
-    await scene.play()
-    assert scene.status == 500
-    assert "secret" not in str(scene.peer.sent)
+    refused = await scene.rejection()
+    assert refused.status == 500
+    assert "secret" not in str(vars(refused))
     return scene
 
 
 async def raises_after() -> Scene:
     scene = Scene(_fails_after)
-    await scene.play()
-    assert scene.peer.closes == [(1011, "")]
+    assert await scene.ending() == (1011, "")
     return scene
 
 
 async def raises_a_close() -> Scene:
     scene = Scene(_closes_by_exception)
-    await scene.play()
-    assert scene.peer.closes == [(4001, "moved")]
+    assert await scene.ending() == (4001, "moved")
     return scene
 
 
 async def raises_reject() -> Scene:
     scene = Scene(_rejects)
-    await scene.play()
-    assert scene.status == 401
+    assert (await scene.rejection()).status == 401
     return scene
 
 
 async def unknown_path() -> None:
-    scene = Scene(_returns, path="/nowhere")
-    await scene.play()
-    assert scene.status == 404
+    assert (await Scene(_returns).rejection("/nowhere")).status == 404
 
 
 async def leaves_while_reading() -> Scene:
-    looping = Scene(_iterates, leaves())
-    await looping.play()
-    assert (looping.seen, looping.peer.closes) == (["returned"], [])
-    scene = Scene(_receives, leaves())
-    await scene.play()
-    assert (scene.seen, scene.peer.closes) == ([telex.WebSocketDisconnect], [])
+    for handler, end in ((_iterates, "returned"), (_receives, telex.WebSocketDisconnect)):
+        scene = Scene(handler)
+        async with scene.connected() as ws:
+            await ws.close(1001)
+        assert (scene.seen, scene.overheard.types) == ([end], ["accept"])
     return scene
 
 
 async def leaves_while_sending() -> Scene:
     scene = Scene(_sends)
-    send = scene.peer.send
-
-    async def breaking(message: Message) -> None:
-        if scene.peer.data:
-            raise OSError
-        await send(message)
-
-    scene.peer.send = breaking  # type: ignore[method-assign]
-    await scene.play()
+    async with scene.connected() as ws:
+        await ws.receive_text()
+        await ws.abort()
     assert scene.seen == [telex.WebSocketDisconnect]
     return scene
 
 
 async def leaves_while_busy() -> Scene:
-    scene = Scene(_waits, leaves(), disconnect_grace=0.01)
-    await scene.play()
-    assert (scene.seen, scene.peer.closes) == ([asyncio.CancelledError], [])
+    scene = Scene(_waits, disconnect_grace=0.01)
+    async with scene.connected() as ws:
+        await ws.close(1001)
+    assert (scene.seen, scene.overheard.types) == ([asyncio.CancelledError], ["accept"])
     return scene
 
 
 async def server_stops() -> Scene:
-    scene = Scene(_waits)
-    task = asyncio.create_task(scene.play())
+    scene, peer = Scene(_waits), Peer()
+    task = asyncio.create_task(peer.run(scene.app))
     await turns()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
-    assert scene.peer.closes == [(1012, "")]
+    assert peer.closes == [(1012, "")]
     return scene
 
 
-async def does_not_read() -> None:
+async def does_not_read() -> Scene:
     took: list[bool] = []
 
     async def flood(ws: telex.WebSocket) -> None:
         await ws.accept()
+        await ws.receive_text()
         took.extend(ws.send_nowait("x") for _ in range(5))
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await ws.send_text("waits")
-        await ws.abort()
+        await ws.send_text("waits")
 
-    stuck = asyncio.Event()
     scene = Scene(flood, outbox=telex.Outbox(max_messages=3))
-    send = scene.peer.send
+    async with scene.connected() as ws:
+        ws.pause_reading(buffer=0)
+        await ws.send_text("go")
+        await ws.expect_blocked()
+        assert (took, scene.seen) == ([True, True, True, False, False], [])
+        ws.resume_reading()
+        assert [text async for text in ws] == ["x", "x", "x", "waits"]
+    assert scene.seen == ["returned"]
+    return scene
 
-    async def stalling(message: Message) -> None:
-        if message["type"] == "websocket.send":
-            await stuck.wait()
-        await send(message)
 
-    scene.peer.send = stalling  # type: ignore[method-assign]
-    await scene.play()
-    assert took == [True, True, True, False, False]
-
-
-async def read_is_cancelled() -> None:
+async def read_is_cancelled() -> Scene:
     got: list[str] = []
 
     async def impatient(ws: telex.WebSocket) -> None:
@@ -341,12 +331,17 @@ async def read_is_cancelled() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await ws.receive_text()
-        scene.peer.feed(T("a"), T("b"), leaves())
+        await ws.send_text("gave up")
         got.extend([text async for text in ws.iter_text()])
 
     scene = Scene(impatient)
-    await scene.play()
+    async with scene.connected() as ws:
+        assert await ws.receive_text() == "gave up"
+        await ws.send_text("a")
+        await ws.send_text("b")
+        await ws.close(1001)
     assert got == ["a", "b"]
+    return scene
 
 
 SCENES: dict[str, Callable[[], Awaitable[Scene | None]]] = {

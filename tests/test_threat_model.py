@@ -15,9 +15,10 @@ import pytest
 
 import pages
 import telex
+from clients import connected, ending, rejection
 from opened import soon, turns
-from peer import B, D, Peer, T, make_scope, serve
-from telex._types import Message
+from peer import D, Peer, T, make_scope, serve
+from telex.testing import ConnectionRejected
 
 MODEL = pages.ROOT / "THREAT_MODEL.md"
 TEXT = MODEL.read_text(encoding="utf-8")
@@ -63,16 +64,16 @@ def test_its_links_lead_somewhere() -> None:
     ("origin", "accepted"),
     [
         (None, True),
-        (b"https://example.com", True),
-        (b"https://evil.example", False),
-        (b"https://example.com.evil.example", False),
-        (b"http://example.com", False),
-        (b"null", False),
-        (b"", False),
+        ("https://example.com", True),
+        ("https://evil.example", False),
+        ("https://example.com.evil.example", False),
+        ("http://example.com", False),
+        ("null", False),
+        ("", False),
     ],
 )
 async def test_the_check_of_the_origin_that_it_shows_works(
-    origin: bytes | None, accepted: bool
+    origin: str | None, accepted: bool
 ) -> None:
     async def handler(ws: telex.WebSocket) -> None:
         await ws.accept()
@@ -81,9 +82,11 @@ async def test_the_check_of_the_origin_that_it_shows_works(
     names: dict[str, Any] = {}
     exec(block.code, names)
     names["app"].websocket("/")(handler)
-    headers = [] if origin is None else [(b"origin", origin)]
-    peer = await serve(names["app"], scope=make_scope(headers=headers))
-    assert peer.types == (["accept", "close"] if accepted else ["close"])
+    headers = {} if origin is None else {"origin": origin}
+    if accepted:
+        assert await ending(names["app"], headers=headers) == (1000, "")
+    else:
+        assert (await rejection(names["app"], headers=headers)).status == 403
 
 
 # Odd requests
@@ -130,8 +133,7 @@ async def test_a_path_that_breaks_its_conversion_is_not_found(path: str, text: s
 
     app = telex.App()
     app.websocket(path)(handler)
-    peer = await serve(app, scope=make_scope(f"/{text}", denial=True))
-    assert peer.sent[0]["status"] == 404
+    assert (await rejection(app, f"/{text}")).status == 404
 
 
 # Odd messages
@@ -150,15 +152,19 @@ async def test_a_json_bomb_is_malformed_json_and_the_connection_goes_on(bomb: st
 
     app = telex.App()
     app.websocket("/")(handler)
-    peer = await serve(app, T(bomb), T("[1]"))
-    assert peer.data == ["[1]"]
+    async with connected(app) as ws:
+        await ws.send_text(bomb)
+        await ws.send_text("[1]")
+        assert [text async for text in ws] == ["[1]"]
 
 
 @pytest.mark.parametrize(
     ("method", "message"),
-    [("receive_text", B(b"")), ("receive_bytes", T("")), ("receive_json", B(b"1"))],
+    [("receive_text", b""), ("receive_bytes", ""), ("receive_json", b"1")],
 )
-async def test_the_other_kind_of_message_is_a_frame_error(method: str, message: Message) -> None:
+async def test_the_other_kind_of_message_is_a_frame_error(
+    method: str, message: str | bytes
+) -> None:
     async def handler(ws: telex.WebSocket) -> None:
         await ws.accept()
         with pytest.raises(telex.WebSocketFrameError):
@@ -167,15 +173,17 @@ async def test_the_other_kind_of_message_is_a_frame_error(method: str, message: 
 
     app = telex.App()
     app.websocket("/")(handler)
-    assert (await serve(app, message)).data == ["still here"]
+    async with connected(app) as ws:
+        await ws.send_value(message)
+        assert [text async for text in ws] == ["still here"]
 
 
 @pytest.mark.parametrize(
     ("encoding", "message"),
-    [("text", B(b"x")), ("bytes", T("x")), ("json", T("{")), ("json", T("[" * 100_000))],
+    [("text", b"x"), ("bytes", "x"), ("json", "{"), ("json", "[" * 100_000)],
 )
 async def test_a_view_closes_when_a_message_is_not_of_its_encoding(
-    encoding: str, message: Message
+    encoding: str, message: str | bytes
 ) -> None:
     received = []
 
@@ -186,8 +194,9 @@ async def test_a_view_closes_when_a_message_is_not_of_its_encoding(
     app.websocket("/")(
         type("View", (telex.SocketView,), {"encoding": encoding, "on_receive": on_receive})
     )
-    peer = await serve(app, message)
-    assert [code for code, _ in peer.closes] == [1003]
+    async with connected(app) as ws:
+        await ws.send_value(message)
+        await ws.expect_close(1003)
     assert received == []
 
 
@@ -235,7 +244,7 @@ async def test_the_outbox_of_a_client_that_does_not_read_is_bounded() -> None:
 
     async def flood(ws: telex.WebSocket) -> None:
         await ws.accept()
-        await asyncio.sleep(0)
+        await ws.receive_text()
         for _ in range(1000):
             taken.append(ws.send_nowait("x" * 300))
             buffered.append(ws.buffered)
@@ -243,7 +252,9 @@ async def test_the_outbox_of_a_client_that_does_not_read_is_bounded() -> None:
 
     app = telex.App(outbox=outbox)
     app.websocket("/")(flood)
-    await _run_stalled(app)
+    async with connected(app) as ws:
+        ws.pause_reading(buffer=0)
+        await ws.send_text("go")
     assert taken.count(True) == 3
     assert max(buffered) <= 1000
 
@@ -255,26 +266,23 @@ async def test_a_client_that_does_not_read_can_be_dropped_and_delays_nobody() ->
     async def subscribe(ws: telex.WebSocket) -> None:
         await ws.accept()
         others.append(ws)
+        await ws.send_text("subscribed")
         await ws.wait_closed()
 
     app = telex.App(outbox=outbox)
     app.websocket("/")(subscribe)
-    good, stuck, release = Peer(), Peer(), asyncio.Event()
-    tasks = [
-        asyncio.create_task(app(make_scope(), good.receive, good.send)),
-        asyncio.create_task(app(make_scope(), stuck.receive, _stalling(stuck, release))),
-    ]
-    await turns()
-    for number in range(5):
-        for ws in others:
-            ws.send_nowait(str(number))
-        await turns()
-    assert good.data == ["0", "1", "2", "3", "4"]
-    release.set()
-    await soon(tasks[1])
-    assert [code for code, _ in stuck.closes] == [4008]
-    await others[0].close()
-    await soon(tasks[0])
+    async with connected(app) as good, connected(app) as stuck:
+        for each in (good, stuck):
+            assert await each.receive_text() == "subscribed"
+        stuck.pause_reading(buffer=0)
+        for number in "01234":
+            for ws in others:
+                ws.send_nowait(number)
+            assert await good.receive_text() == number
+        await good.expect_nothing(0)
+        stuck.resume_reading()
+        assert [text async for text in stuck] == ["0"]
+        await stuck.expect_close(4008)
 
 
 @pytest.mark.parametrize(
@@ -314,16 +322,20 @@ async def test_cleanups_run_once_however_a_connection_ends(ending: str) -> None:
 
 @pytest.mark.parametrize("accepted", [False, True])
 async def test_the_text_of_an_exception_stays_on_the_server(accepted: bool) -> None:
-    async def handler(ws: telex.WebSocket) -> None:
+    async def handler() -> None:
         if accepted:
-            await ws.accept()
+            await telex.websocket.accept()
         raise LookupError("postgres://admin:secret@db")
 
     sent = {}
     for debug in (False, True):
         app = telex.App(debug=debug)
         app.websocket("/")(handler)
-        sent[debug] = str((await serve(app, scope=make_scope(denial=True))).sent)
+        try:
+            async with connected(app, raise_app_exceptions=False) as ws:
+                sent[debug] = str(await ws.receive())
+        except ConnectionRejected as refused:
+            sent[debug] = str(vars(refused))
     assert "secret" not in sent[False]
     assert "Traceback" not in sent[False]
     assert "secret" in sent[True]
@@ -361,43 +373,32 @@ class _TextOnly(telex.SocketView):
 
 
 @pytest.mark.parametrize(
-    ("handler", "message"),
+    ("handler", "last"),
     [
         (_raise, None),
         (_raise_expect, None),
-        (_read, D(4000, f"bye{FORGED}")),
+        (_read, (4000, f"bye{FORGED}")),
         (_fall_through, None),
-        (_swallow_cancellation, D(1001)),
-        (_TextOnly, B(b"x")),
+        (_swallow_cancellation, (1001, "")),
+        (_TextOnly, b"x"),
         (None, None),
     ],
 )
 async def test_no_path_and_no_close_reason_forges_a_log_line(
-    handler: Any, message: Message | None, caplog: pytest.LogCaptureFixture
+    handler: Any, last: tuple[int, str] | bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     app = telex.App(disconnect_grace=0.01)
     if handler is not None:
         app.websocket("/{room}")(handler)
     path = f"/room{FORGED}" if handler else f"/nowhere/x{FORGED}"
-    await serve(app, *([message] if message else []), scope=make_scope(path, denial=True))
+    with contextlib.suppress(ConnectionRejected):
+        async with connected(app, path, raise_app_exceptions=False) as ws:
+            if isinstance(last, bytes):
+                await ws.send_bytes(last)
+                await ws.expect_close()
+            elif last:
+                await ws.close(*last)
     records = [record for record in caplog.records if record.name.startswith("telex")]
     assert records
     assert [record.getMessage() for record in records if "\n" in record.getMessage()] == []
-
-
-async def _run_stalled(app: telex.App) -> None:
-    peer = Peer()
-    async with asyncio.timeout(10):
-        await app(make_scope(), peer.receive, _stalling(peer, asyncio.Event()))
-
-
-def _stalling(peer: Peer, release: asyncio.Event) -> Callable[[Message], Awaitable[None]]:
-    """A `send` that takes no data before it is released, as that of a server with a full buffer."""
-
-    async def send(message: Message) -> None:
-        if message["type"] == "websocket.send":
-            await release.wait()
-        await peer.send(message)
-
-    return send

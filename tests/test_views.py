@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from peer import DEADLINE, B, D, Peer, T, make_scope, serve
 from telex import App, Reject, SocketView, WebSocket, WebSocketDisconnect, websocket
 from telex.context import current
 from telex.lifecycle import connection_app
+from telex.testing import AsyncTestClient, AsyncTestSession, ConnectionRejected
 from telex.views import view_endpoint
 
 Calls = list[tuple[Any, ...]]
@@ -37,14 +40,26 @@ def recording(encoding: str = "anystr") -> tuple[type[SocketView], Calls]:
 
 
 async def run(view: type[SocketView], *script: Any, **scope: Any) -> Peer:
-    """Serve one connection with a view."""
+    """Serve one connection with a view, by a server that has all its messages at once."""
     return await serve(connection_app(view_endpoint(view)), *script, scope=make_scope(**scope))
 
 
-async def received(encoding: str, *script: Any) -> list[Any]:
+@asynccontextmanager
+async def connected(
+    view: type[SocketView], url: str = "/", **options: Any
+) -> AsyncIterator[AsyncTestSession]:
+    """Connect to a view; leaving waits until it has ended."""
+    app = connection_app(view_endpoint(view))
+    async with AsyncTestClient(app) as client, client.websocket(url, **options) as ws:
+        yield ws
+
+
+async def received(encoding: str, *events: Any) -> list[Any]:
     """Return what `on_receive` was called with."""
     view, calls = recording(encoding)
-    await run(view, *script, D(1001))
+    async with connected(view) as ws:
+        for event in events:
+            await ws.send(event)
     return [call[1] for call in calls if call[0] == "receive"]
 
 
@@ -74,9 +89,11 @@ class ChatView(SocketView):
 """
     app = App()
     exec(source, {"app": app, "__name__": "document"})
-    peer = await serve(app, T('{"a":1}'), T('"日本"'), D(4001), scope=make_scope("/chat"))
-    assert peer.data == ['{"echo":{"a":1}}', '{"echo":"日本"}']
-    assert peer.types == ["accept", "send", "send"]
+    async with AsyncTestClient(app) as client, client.websocket("/chat") as ws:
+        for sent, answer in [('{"a":1}', '{"echo":{"a":1}}'), ('"日本"', '{"echo":"日本"}')]:
+            await ws.send_text(sent)
+            assert await ws.receive_text() == answer
+        await ws.close(4001)
     assert caplog.messages == []
 
 
@@ -95,8 +112,10 @@ async def test_the_authenticated_view_of_the_document_runs() -> None:
         async def on_receive(self, data: Any) -> None:
             await websocket.send_json(data)
 
-    peer = await serve(app, T("[1,null]"), T("false"), D(), scope=make_scope("/ws"))
-    assert peer.data == ["[1,null]", "false"]
+    async with AsyncTestClient(app) as client, client.websocket("/ws") as ws:
+        for text in ("[1,null]", "false"):
+            await ws.send_text(text)
+            assert await ws.receive_text() == text
 
 
 @pytest.mark.row("K51")
@@ -107,9 +126,10 @@ async def test_a_view_reads_the_query_when_it_connects() -> None:
         async def on_connect(self) -> None:
             tokens.append(websocket.query_params["token"])
             tokens.append(self.websocket.query_params["token"])
+            await super().on_connect()
 
-    await run(View, query_string=b"token=a%20b&x=1")
-    assert tokens == ["a b", "a b"]
+    async with connected(View, "/?token=a%20b&x=1"):
+        assert tokens == ["a b", "a b"]
 
 
 @pytest.mark.row("K12", "Z7")
@@ -117,10 +137,13 @@ async def test_the_decorator_takes_a_class_and_returns_it() -> None:
     app = App()
     view, calls = recording()
     assert app.router.websocket("/chat")(view) is view
-    await serve(app, D(1001), scope=make_scope("/chat"))
-    assert calls == [("connect",), ("disconnect", 1001)]
-    peer = await serve(app, scope=make_scope("/other"))
-    assert peer.types == ["close"]
+    async with AsyncTestClient(app) as client:
+        async with client.websocket("/chat") as ws:
+            await ws.close(1001)
+        assert calls == [("connect",), ("disconnect", 1001)]
+        with pytest.raises(ConnectionRejected, match="404"):
+            async with client.websocket("/other"):
+                pass
     assert len(calls) == 2
 
 
@@ -130,7 +153,10 @@ async def test_the_decorator_takes_a_class_and_returns_it() -> None:
 @pytest.mark.row("K14", "K15", "K16", "K19", "Z9", "Z10", "Z11")
 async def test_hooks_are_called_in_order_with_what_they_are_for() -> None:
     view, calls = recording("text")
-    await run(view, T("a"), T("b"), T("c"), D(1001))
+    async with connected(view) as ws:
+        for text in ("a", "b", "c"):
+            await ws.send_text(text)
+        await ws.close(1001)
     assert calls == [
         ("connect",),
         ("receive", "a"),
@@ -167,16 +193,21 @@ async def test_messages_are_handled_one_after_the_other() -> None:
             assert running == 1
             await turns(3)
             running -= 1
+            await self.websocket.send_text(f"done with {data!r}")
 
-    peer = await run(View, T("a"), T("b"), B(b"c"), D(1001))
-    assert peer.types == ["accept"]
+    async with connected(View) as ws:
+        for data in ("a", "b", b"c"):
+            await ws.send_value(data)
+        for data in ("a", "b", b"c"):
+            assert await ws.receive_text() == f"done with {data!r}"
 
 
 @pytest.mark.row("C49", "K20", "Z11")
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 4001])
 async def test_on_disconnect_gets_the_clients_code(code: int) -> None:
     view, calls = recording()
-    await run(view, D(code))
+    async with connected(view) as ws:
+        await ws.send(D(code))
     assert calls[-1] == ("disconnect", code)
 
 
@@ -217,8 +248,9 @@ async def test_an_exception_in_on_disconnect_is_logged_beside_the_first(
         async def on_disconnect(self, close_code: int) -> None:
             raise LookupError("second")
 
-    peer = await run(Failing, T("a"))
-    assert peer.closes == [(1011, "")]
+    async with connected(Failing, raise_app_exceptions=False) as ws:
+        await ws.send_text("a")
+        await ws.expect_close(1011)
     logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
     assert [str(error) for error in logged] == ["first", "second"]
     assert logged[1] is not None
@@ -236,8 +268,9 @@ async def test_a_view_that_cannot_be_made_is_not_told_of_the_end() -> None:
         async def on_disconnect(self, close_code: int) -> None:
             told.append(close_code)
 
-    peer = await run(Broken, denial=True)
-    assert peer.sent[0]["status"] == 500
+    with pytest.raises(ConnectionRejected, match="500"):
+        async with connected(Broken, raise_app_exceptions=False):
+            pass
     assert told == []
 
 
@@ -300,8 +333,9 @@ async def test_a_view_that_forgets_to_accept_is_named_in_a_warning(
     class Forgetful(SocketView):
         async def on_connect(self) -> None: ...
 
-    peer = await run(Forgetful, T("unread"), denial=True)
-    assert peer.sent[0]["status"] == 403
+    with pytest.raises(ConnectionRejected, match="403"):
+        async with connected(Forgetful):
+            pass
     [warning] = caplog.messages
     assert "returned without accepting" in warning
 
@@ -398,8 +432,9 @@ async def test_an_error_of_on_receive_is_not_taken_for_one_of_the_client(
 
             json.loads("broken")
 
-    peer = await run(View, T("1"))
-    assert peer.closes == [(1011, "")]
+    async with connected(View, raise_app_exceptions=False) as ws:
+        await ws.send_text("1")
+        await ws.expect_close(1011)
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
@@ -438,10 +473,12 @@ async def test_every_connection_has_an_instance_of_its_own() -> None:
             views.append(self)
             assert self.seen == [websocket.path]
 
-    app = connection_app(view_endpoint(View))
-    await asyncio.gather(
-        *(serve(app, T(path), D(), scope=make_scope(path)) for path in ("/a", "/b"))
-    )
+    async def visit(path: str) -> None:
+        async with client.websocket(path) as ws:
+            await ws.send_text(path)
+
+    async with AsyncTestClient(connection_app(view_endpoint(View))) as client:
+        await asyncio.gather(visit("/a"), visit("/b"))
     assert len(set(map(id, views))) == 2
 
 
@@ -454,7 +491,8 @@ async def test_a_constructor_with_defaults_is_fine_and_one_without_is_refused() 
     class Demanding(SocketView):
         def __init__(self, room: str, limit: int) -> None: ...
 
-    assert (await run(Fine, D())).types == ["accept"]
+    async with connected(Fine):
+        pass
     with pytest.raises(TypeError, match="parameters 'room', 'limit'; expected none"):
         view_endpoint(Demanding)
 
@@ -502,7 +540,8 @@ async def test_hooks_reach_the_connection_through_the_context() -> None:
             with pytest.raises(WebSocketDisconnect):
                 await websocket.receive_text()
 
-    await run(View, T("a"), D(1001))
+    async with connected(View) as ws:
+        await ws.send_text("a")
     assert seen == [True, True, True]
 
 

@@ -8,6 +8,7 @@ from telex.close_codes import CloseCode
 from telex.context import websocket
 from telex.datastructures import Address, Headers, QueryParams, State
 from telex.exceptions import (
+    BindingError,
     ImproperlyConfigured,
     NoMatchFound,
     Reject,
@@ -20,6 +21,7 @@ from telex.exceptions import (
     WebSocketHandshakeError,
     WebSocketRuntimeError,
 )
+from telex.params import Cookie, Depends, Header, Path, Query
 from telex.routing import Mount, Router, Routes, SocketRoute
 from telex.views import SocketView
 from telex.websockets import WebSocket, WebSocketClose
@@ -30,12 +32,18 @@ __all__ = [
     "URL",
     "Address",
     "App",
+    "BindingError",
     "CloseCode",
+    "Cookie",
+    "Depends",
+    "Header",
     "Headers",
     "ImproperlyConfigured",
     "Mount",
     "NoMatchFound",
     "Outbox",
+    "Path",
+    "Query",
     "QueryParams",
     "Reject",
     "Router",

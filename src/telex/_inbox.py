@@ -47,6 +47,22 @@ class Inbox:
         self._parked: asyncio.Future[None] | None = None
         progress.watchers.append(self._wake)
 
+    def filter(self) -> None:
+        """Have every message go through the filters of the connection from now on.
+
+        Where there are none, reading does not even look for them.
+        """
+        poll, filters = self.source.poll, self.progress.filters_in
+
+        def filtered() -> str | bytes | None:
+            data = poll()
+            if data is not None:
+                for each in filters:
+                    data = each(data)
+            return data
+
+        self._poll = filtered
+
     def read(self) -> Coroutine[Any, Any, str | bytes]:
         """Return the payload of the next message, when it is awaited.
 
@@ -154,9 +170,9 @@ class Inbox:
         source = self.source
         if not self.progress.open and isinstance(source, AsgiSource) and source.pending:
             raise WebSocketRuntimeError("a message came before the connection was accepted")
-        if isinstance(source, AsgiSource):
+        if isinstance(source, AsgiSource) and not self.progress.filters_in:
             return source.poll_message()
-        data = source.poll()
+        data = self._poll()
         if data is None:
             return None
         return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}

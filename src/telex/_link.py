@@ -88,11 +88,13 @@ class Link:
         self.cleanups: Cleanups = Cleanups() if base is None else base.cleanups
         channel: FrameChannel | None = (scope.get("extensions") or {}).get(FRAMES_EXTENSION)
         self.channel = channel
-        links = () if base is None else (base, *base._rewired)
+        links = () if base is None else base.links
         shared = next((link.inbox for link in links if link._reads_from(receive)), None)
         self.inbox: Inbox = shared or Inbox(
             self._source(receive, wrapped=base is not None), self.progress, self.cleanups.run
         )
+        if self.progress.filters_in:
+            self.inbox.filter()
         self.outlet = Outlet(
             send,
             channel if channel is not None and send == channel.asgi_send else None,
@@ -110,12 +112,17 @@ class Link:
             link = cls(scope, receive, send)
             scope[LINK_KEY] = link
             return link
-        for link in (base, *base._rewired):
+        for link in base.links:
             if link._reads_from(receive) and send in (link._send, link.send):
                 return link
         link = cls(scope, receive, send, base=base)
         base._rewired.append(link)
         return link
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The first link of a connection and those over callables that somebody wrapped."""
+        return (self, *self._rewired)
 
     def _reads_from(self, receive: Receive) -> bool:
         return receive in (self._receive, self.receive)
@@ -173,6 +180,8 @@ class Link:
             raise
         progress.subprotocol = message.get("subprotocol")
         progress.accepted()
+        while progress.on_accept:
+            await progress.on_accept.pop(0)()
 
     async def _take_connect(self) -> Message:
         # Marked first: should this be cancelled with the event in flight, a second accept must
@@ -366,14 +375,13 @@ class Link:
 
     async def finish(self) -> None:
         """Stop every task of the connection and run what cleanups are left."""
-        links = (self, *self._rewired)
-        for known in filter(None, (link.inbox.source.closed for link in links)):
+        for known in filter(None, (link.inbox.source.closed for link in self.links)):
             self.progress.end(known)
         if self.progress.open:
             # Whoever still waits for a message waits for nothing: the application has returned.
             self.progress.cut()
             self.progress.notify()
-        tasks = [task for link in links for task in link._dismiss() if task]
+        tasks = [task for link in self.links for task in link._dismiss() if task]
         try:
             if tasks:
                 _, late = await asyncio.wait(tasks, timeout=STOP_TIMEOUT)

@@ -97,6 +97,8 @@ class Outlet:
         progress = self._progress
         if not progress.open:
             raise progress.refuse("send")
+        if progress.filters_out:
+            data = progress.filtered(data)
         if self._sender is not None or (self.queue is not None and self.queue.busy):
             await self._in_turn(data)
             return
@@ -127,6 +129,8 @@ class Outlet:
             return False
         if not progress.open:
             raise progress.refuse("send")
+        if progress.filters_out:
+            data = progress.filtered(data)
         queue = self.queue
         channel = self._channel
         if channel is not None and channel.writable and (queue is None or not queue.busy):
@@ -140,6 +144,8 @@ class Outlet:
 
     async def forward(self, message: Message) -> None:
         """Give a `websocket.send` to the server as it is, in its turn."""
+        if self._progress.filters_out:
+            message = self._filtered(message)
         if self._sender is not None or (self.queue is not None and self.queue.busy):
             await self._in_turn(message)
             return
@@ -152,6 +158,12 @@ class Outlet:
         except Exception as exc:
             await self._translate(exc)
             raise
+
+    def _filtered(self, message: Message) -> Message:
+        text = message.get("text")
+        data = self._progress.filtered(message["bytes"] if text is None else text)
+        key = "text" if isinstance(data, str) else "bytes"
+        return {"type": "websocket.send", key: data}
 
     async def transmit(self, message: Message) -> None:
         """Give one event to the server, at once.

@@ -7,9 +7,9 @@ Shared by every face and every link over the same connection, so that a middlewa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 from telex._state import (
     Phase,
@@ -21,6 +21,9 @@ from telex._state import (
 )
 from telex._types import CloseRecord, Message
 from telex.exceptions import WebSocketDisconnect, WebSocketHandshakeError
+
+Filter = Callable[[str | bytes], str | bytes]
+"""Gets the data of a message and returns what goes on in its place."""
 
 READING: Final = "reading"
 
@@ -42,12 +45,18 @@ class Progress:
     """The state of one connection. Synchronous, does no I/O.
 
     Attributes:
+        application: How far our side has come.
         began: When the connection was first seen, on the monotonic clock, in seconds.
+        filters_in: Functions through which the data of every message goes before it is read.
+        filters_out: The same before it is sent.
         handed_out: Somebody may be awaiting the server's `receive`; nobody else may begin to.
         open: Accepted, not closed by us, the peer's end not delivered. What the hot path asks.
         record: How it ended, `None` before the end.
+        bound: What was made for this connection once, for everybody who depends on it.
+        client: How far the client's side has come.
         connect_taken: Somebody has read, or is reading, the `websocket.connect`.
         subprotocol: The accepted subprotocol.
+        on_accept: Awaited once, in order, right after the accept went out.
         told: The application was told that the peer is gone without reading up to the end.
         watchers: Called when the peer is known to be gone, and when we close.
         received: Messages handed to the application.
@@ -57,9 +66,13 @@ class Progress:
     __slots__ = (
         "application",
         "began",
+        "bound",
         "client",
         "connect_taken",
+        "filters_in",
+        "filters_out",
         "handed_out",
+        "on_accept",
         "open",
         "received",
         "record",
@@ -79,6 +92,10 @@ class Progress:
         self.handed_out = False
         self.subprotocol: str | None = None
         self.told = False
+        self.on_accept: list[Callable[[], Awaitable[None]]] = []
+        self.filters_in: tuple[Filter, ...] = ()
+        self.filters_out: tuple[Filter, ...] = ()
+        self.bound: dict[object, Any] = {}
         self.watchers: list[Callable[[], None]] = []
         self.received = 0
         self.sent = 0
@@ -140,6 +157,12 @@ class Progress:
         self.open = False
         self.end(record)
         return self.refuse("go on")
+
+    def filtered(self, data: str | bytes) -> str | bytes:
+        """Return data on its way out as the filters want it."""
+        for each in self.filters_out:
+            data = each(data)
+        return data
 
     def notify(self, _record: CloseRecord | None = None) -> None:
         """Tell the watchers that one of the sides has ended the connection."""

@@ -25,12 +25,16 @@ class Settings:
         disconnect_grace: Seconds a handler may go on after its client left without noticing,
             `None` for ever.
         exception_handlers: By exception class; the nearest base class of an exception counts.
+        dependency_overrides: What is called in place of a dependency, for tests.
         outbox: The bounds of `send_nowait`.
     """
 
     debug: bool = False
     disconnect_grace: float | None = 5.0
     exception_handlers: Mapping[type[BaseException], ExceptionHandler] = field(default_factory=dict)
+    dependency_overrides: Mapping[Callable[..., Any], Callable[..., Any]] = field(
+        default_factory=dict
+    )
     outbox: Outbox = field(default_factory=Outbox)
 
 

@@ -13,9 +13,15 @@ from telex._outbox import Outbox
 from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
+from telex.binding import register_injectable
 from telex.datastructures import State
+from telex.exceptions import ImproperlyConfigured
 from telex.middleware.errors import ErrorMiddleware
+from telex.middleware.hooks import HooksMiddleware
+from telex.middleware.origin import OriginMiddleware
+from telex.middleware.stack import wrap_app
 from telex.routing import Mount, Router, Routes, SocketMiddleware, SocketRoute
+from telex.websockets import WebSocket
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -32,10 +38,16 @@ class App:
         middleware: Starlette `Middleware` entries around everything; the first is the outermost.
         socket_middlewares: Functions `middleware(endpoint) -> endpoint` around every WebSocket
             route; the first is the outermost.
+        connection_middleware: Objects with hooks for the handshake, messages and the end of
+            every connection, see `telex.middleware.hooks`; the first is the outermost.
         exception_handlers: Functions `handler(ws, exc)` by exception class. Before accept one may
             return a response; otherwise it closes, or the connection is closed with 1011.
         lifespan: `lifespan(app)` returns an asynchronous context manager, entered at start-up and
             left at shutdown. A mapping it yields is added to the state of every connection.
+        allowed_origins: Whose pages may connect besides those of the same origin:
+            `"https://example.com"`, `"https://*.example.com"`, `"null"`, `"*"` for all. `None`:
+            nobody's else where the browser sends cookies. Clients that are no browsers send no
+            `Origin` and are let in.
         disconnect_grace: Seconds a handler may go on after its client left without noticing it,
             `None` for ever.
         outbox: The bounds of the queue behind `WebSocket.send_nowait`.
@@ -43,6 +55,11 @@ class App:
 
     Attributes:
         state: Yours; a place for what handlers share.
+        dependency_overrides: For tests: what is called in place of a dependency, by the function
+            that is named in `Depends`. Looked at for each connection.
+
+    Raises:
+        ValueError: A negative `disconnect_grace`, or something that is no origin.
     """
 
     def __init__(
@@ -52,8 +69,10 @@ class App:
         http: ASGIApp | None = None,
         middleware: Sequence[Middleware] = (),
         socket_middlewares: Sequence[SocketMiddleware] = (),
+        connection_middleware: Iterable[object] = (),
         exception_handlers: Mapping[type[Exception], ExceptionHandler] | None = None,
         lifespan: LifespanContext | None = None,
+        allowed_origins: Iterable[str] | None = None,
         disconnect_grace: float | None = 5.0,
         outbox: Outbox | None = None,
         debug: bool = False,
@@ -61,6 +80,7 @@ class App:
         if disconnect_grace is not None and disconnect_grace < 0:
             raise ValueError(f"disconnect_grace must be seconds or None, not {disconnect_grace!r}")
         self.state = State()
+        self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._handlers: dict[type[BaseException], ExceptionHandler] = {}
         for exc_class, handler in (exception_handlers or {}).items():
             self.add_exception_handler(exc_class, handler)
@@ -68,19 +88,17 @@ class App:
             debug=debug,
             disconnect_grace=disconnect_grace,
             exception_handlers=self._handlers,
+            dependency_overrides=self.dependency_overrides,
             outbox=outbox or Outbox(),
         )
         self._http = http
         self._lifespan = lifespan
         self._lifespan_state: MutableMapping[str, Any] | None = None
         self._router = Router(routes, socket_middlewares=socket_middlewares, http=http)
-        self._stack = self._build(middleware)
-
-    def _build(self, middleware: Sequence[Middleware]) -> ASGIApp:
-        app: ASGIApp = self._dispatch
-        for cls, args, kwargs in reversed(middleware):
-            app = cls(app, *args, **kwargs)
-        return ErrorMiddleware(app)
+        hooks = tuple(connection_middleware)
+        inner = HooksMiddleware(self._dispatch, hooks) if hooks else self._dispatch
+        stack = wrap_app(inner, middleware, "the application")
+        self._stack = ErrorMiddleware(OriginMiddleware(stack, allowed_origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope: lifespan, HTTP or WebSocket."""
@@ -147,25 +165,33 @@ class App:
 
         Args:
             path: Like `/rooms/{room}` or `/items/{id:int}`.
-            **options: `name`, the route's name (the function's by default, `None` for none), and
-                `middlewares`, a list of which the first is the outermost.
+            **options: `name`, the route's name (the function's by default, `None` for none),
+                `middlewares`, socket middlewares, and `middleware`, ASGI middleware around them;
+                of both lists the first is the outermost.
 
         Returns:
             A decorator that returns what it was given.
 
         Raises:
             RoutingError: A bad path, or a name or path that is registered already.
-            TypeError: A handler that is not async, or has parameters nothing is known about.
+            TypeError: A handler that is not async, or has a parameter that nothing can fill.
         """
         return self._router.websocket(path, **options)
 
-    def mount(self, prefix: str, app: ASGIApp, name: str | None = None) -> None:
-        """Serve another ASGI application under a prefix, HTTP and WebSocket.
+    def mount(
+        self,
+        prefix: str,
+        app: ASGIApp,
+        name: str | None = None,
+        *,
+        middleware: Iterable[Middleware] = (),
+    ) -> None:
+        """Serve another ASGI application under a prefix, HTTP and WebSocket; see `Mount`.
 
         Raises:
             RoutingError: A bad or taken prefix.
         """
-        self._router.mount(prefix, app, name=name)
+        self._router.mount(prefix, app, name=name, middleware=middleware)
 
     def exception_handler(self, exc_class: type[Exception]) -> Callable[[Handler], Handler]:
         """Register a function `handler(ws, exc)` for an exception class and its subclasses.
@@ -215,3 +241,13 @@ class App:
         from telex.server.run import run
 
         run(self, host=host, port=port, **options)
+
+
+def _app_of(ws: WebSocket) -> App:
+    app = ws.get("app")
+    if not isinstance(app, App):
+        raise ImproperlyConfigured(f"a parameter of {ws.path!r} is an App, but no App serves it")
+    return app
+
+
+register_injectable(App, _app_of)

@@ -9,6 +9,7 @@
     ├─ WebSocketExpectError(AssertionError, TypeError, ValueError)
     │                                           the peer's value is not what was asked for
     ├─ WebSocketException                       raise it to close with a code and a reason
+    ├─ BindingError                             the request does not give the handler's parameters
     └─ Reject                                   raise it before accept to answer with a response
     RoutingError(ValueError)                    a route that cannot be registered
     NoMatchFound(LookupError)                   no route of that name and these parameters
@@ -101,6 +102,22 @@ class WebSocketException(WebSocketError):
     def __str__(self) -> str:
         tail = f": {self.reason}" if self.reason else ""
         return f"close with code {self.code}{tail}"
+
+
+class BindingError(WebSocketError):
+    """The request does not give what the parameters of a handler ask for: HTTP 422.
+
+    Attributes:
+        errors: For each parameter `in` (`"query"`, `"path"`, `"header"`, `"cookie"`), `name`,
+            `message` and `value`, which is `None` for headers and cookies and where there is none.
+    """
+
+    def __init__(self, errors: Iterable[Mapping[str, Any]]) -> None:
+        self.errors = [dict(error) for error in errors]
+        super().__init__(self.errors)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{each['in']} {each['name']}: {each['message']}" for each in self.errors)
 
 
 class Reject(WebSocketError):

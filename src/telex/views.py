@@ -8,6 +8,7 @@ import logging
 from typing import Any, ClassVar, Final, Literal, get_args
 
 from telex._end import peer_name
+from telex.binding import bind
 from telex.close_codes import CloseCode, may_send
 from telex.codecs import decode_json
 from telex.context import current
@@ -79,23 +80,14 @@ class SocketView:
 def view_endpoint(cls: type[SocketView]) -> Endpoint:
     """Return a view class as an endpoint without parameters.
 
-    Raises:
-        TypeError: Its constructor has required parameters.
-    """
-    required = [
-        name
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
-    if required:
-        raise TypeError(
-            f"view {cls.__qualname__} has the constructor parameter"
-            f"{'s' if len(required) > 1 else ''} {', '.join(map(repr, required))}; expected none"
-        )
+    The parameters of its constructor are filled as those of a handler are.
 
-    async def endpoint() -> None:
-        view = cls()
+    Raises:
+        TypeError: A parameter that nothing can fill.
+    """
+
+    async def endpoint(*args: Any, **kwargs: Any) -> None:
+        view = cls(*args, **kwargs)
         view.websocket = current.get()
         on_end(view.on_disconnect)
         await view.on_connect()
@@ -104,7 +96,7 @@ def view_endpoint(cls: type[SocketView]) -> Endpoint:
     endpoint.__name__ = cls.__name__
     endpoint.__qualname__ = cls.__qualname__
     endpoint.__module__ = cls.__module__
-    return endpoint
+    return bind(endpoint, cls)
 
 
 async def _receive_all(view: SocketView) -> None:

@@ -11,9 +11,11 @@ import pytest
 
 import telex
 from opened import soon
-from peer import D, Peer, make_scope, serve
+from peer import Peer, make_scope, serve
 from telex import App, Mount, Router, SocketView, WebSocket, WebSocketRuntimeError, websocket
+from telex._types import Receive, Scope, Send
 from telex.context import current
+from telex.testing import AsyncTestClient
 
 
 class Meeting:
@@ -45,15 +47,16 @@ async def test_connections_at_the_same_time_have_each_their_own() -> None:
         seen[name] = [websocket["path"], websocket.client, websocket.state.name]
         await websocket.send_text(name)
 
-    peers = {name: Peer() for name in ("a", "b", "c")}
-    await asyncio.gather(
-        *(
-            peer.run(app, make_scope(f"/{name}", client=(name, 1), state={}))
-            for name, peer in peers.items()
-        )
-    )
+    async with AsyncTestClient(app) as client, asyncio.TaskGroup() as clients:
+
+        async def visit(name: str) -> None:
+            async with client.websocket(f"/{name}", scope={"client": (name, 1)}) as ws:
+                assert await ws.receive_text() == name
+                await ws.expect_close(1000)
+
+        for name in "abc":
+            clients.create_task(visit(name))
     assert seen == {name: [f"/{name}", (name, 1), name] for name in "abc"}
-    assert {name: peer.data for name, peer in peers.items()} == {name: [name] for name in "abc"}
 
 
 async def test_every_kind_of_handler_has_it() -> None:
@@ -74,8 +77,10 @@ async def test_every_kind_of_handler_has_it() -> None:
         async def on_disconnect(self, close_code: int) -> None:
             seen.append(websocket == self.websocket)
 
-    await serve(app, scope=make_scope("/function"))
-    await serve(app, D(1001), scope=make_scope("/view"))
+    async with AsyncTestClient(app) as client:
+        for path in ("/function", "/view"):
+            async with client.websocket(path):
+                pass
     assert seen == [True, True, True]
 
 
@@ -147,9 +152,9 @@ async def test_an_application_inside_another_gives_the_outer_one_back() -> None:
         assert current.get() is before
         await websocket.send_text("still mine")
 
-    peer = await serve(outer, scope=make_scope("/outer"))
+    async with AsyncTestClient(outer) as client, client.websocket("/outer") as ws:
+        assert await ws.receive_text() == "still mine"
     assert seen == ["/", "/outer"]
-    assert peer.data == ["still mine"]
 
 
 @pytest.mark.row("T82")
@@ -161,16 +166,25 @@ async def test_a_mounted_application_has_the_connection_and_gives_it_back() -> N
         await websocket.accept()
         await websocket.send_text(websocket.path)
 
-    peer = await serve(App([Mount("/mounted", router)]), scope=make_scope("/mounted/ws"))
-    assert peer.data == ["/mounted/ws"]
-    assert current.get(None) is None
+    seen: list[object] = []
+
+    async def outside(scope: Scope, receive: Receive, send: Send) -> None:
+        await App([Mount("/mounted", router)])(scope, receive, send)
+        seen.append(current.get(None))
+
+    client = AsyncTestClient(outside, lifespan=False)
+    async with client, client.websocket("/mounted/ws") as ws:
+        assert await ws.receive_text() == "/mounted/ws"
+    assert seen == [None]
 
 
 # --- how far it reaches ---
 
 
-async def in_a_handler(body: Callable[[], Coroutine[Any, Any, object]]) -> Peer:
-    """Run something as the body of a handler on `/here`."""
+async def in_a_handler(
+    body: Callable[[], Coroutine[Any, Any, object]], go: asyncio.Event | None = None
+) -> None:
+    """Run something as the body of a handler on `/here`; the event is set behind its close."""
     app = App()
 
     @app.websocket("/here")
@@ -178,7 +192,10 @@ async def in_a_handler(body: Callable[[], Coroutine[Any, Any, object]]) -> Peer:
         await websocket.accept()
         await body()
 
-    return await serve(app, scope=make_scope("/here"))
+    async with AsyncTestClient(app) as client, client.websocket("/here") as ws:
+        await ws.expect_close(1000)
+        if go is not None:
+            go.set()
 
 
 def path_or_none() -> str | None:
@@ -234,7 +251,5 @@ async def test_a_task_that_outlives_the_handler_sees_the_closed_connection() -> 
     async def body() -> None:
         tasks.append(asyncio.create_task(outlive()))
 
-    peer = await in_a_handler(body)
-    go.set()
+    await in_a_handler(body, go)
     await soon(tasks[0])
-    assert peer.types == ["accept", "close"]

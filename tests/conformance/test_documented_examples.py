@@ -1,60 +1,57 @@
-"""The examples that other frameworks document, with the import line changed, on a scripted peer."""
+"""The examples that other frameworks document, with the import line changed."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 
-from opened import connecting, left, soon
-from peer import B, D, Peer, T, make_scope, serve
+from clients import connected, ending
+from opened import connecting, left
+from peer import D
 from telex import App, WebSocket, WebSocketHandshakeError, WebSocketState, websocket
-
-
-async def handle(handler: Callable[[], Awaitable[None]], peer: Peer) -> None:
-    app = App()
-    app.websocket("/")(handler)
-    await soon(peer.run(app))
+from telex._types import Receive, Scope, Send
 
 
 @pytest.mark.row("K29", "K26", "K27", "K28")
 async def test_the_connection_management_block() -> None:
+    app = App()
     answers: list[bool] = []
 
+    @app.websocket("/")
     async def handler() -> None:
         await websocket.accept()
         await websocket.close(code=1000)
         is_closed = await websocket.is_disconnected()
         answers.append(is_closed)
 
-    peer = Peer()
-    await handle(handler, peer)
-    assert peer.types == ["accept", "close"]
-    assert peer.closes == [(1000, "")]
+    assert await ending(app) == (1000, "")
     assert answers == [True]
 
 
 @pytest.mark.row("K30", "K31", "K32", "K6")
 async def test_the_sending_block() -> None:
+    app = App()
+
+    @app.websocket("/")
     async def handler() -> None:
         await websocket.accept()
         await websocket.send_text("hello")
         await websocket.send_bytes(b"\x00\x01")
         await websocket.send_json({"key": "value"})
 
-    peer = Peer()
-    await handle(handler, peer)
-    assert peer.sent[1:4] == [
-        {"type": "websocket.send", "text": "hello"},
-        {"type": "websocket.send", "bytes": b"\x00\x01"},
-        {"type": "websocket.send", "text": '{"key":"value"}'},
-    ]
+    async with connected(app) as ws:
+        assert [await ws.receive() for _ in range(3)] == [
+            {"type": "websocket.send", "text": "hello"},
+            {"type": "websocket.send", "bytes": b"\x00\x01"},
+            {"type": "websocket.send", "text": '{"key":"value"}'},
+        ]
 
 
 @pytest.mark.row("K38", "K34", "K35", "K36", "K37")
 async def test_the_receiving_block() -> None:
+    app = App()
     got: list[object] = []
 
+    @app.websocket("/")
     async def handler() -> None:
         await websocket.accept()
         text = await websocket.receive_text()
@@ -64,7 +61,10 @@ async def test_the_receiving_block() -> None:
         async for msg in websocket.iter_json():
             got.append(msg)  # noqa: PERF401 - as it is documented
 
-    await handle(handler, Peer(T("hi"), B(b"\x00"), T("[1,null]"), T("2"), T("null"), D(1001)))
+    async with connected(app) as ws:
+        for data in ("hi", b"\x00", "[1,null]", "2", "null"):
+            await ws.send_value(data)
+        await ws.close(1001)
     assert got == ["hi", b"\x00", [1, None], 2, None]
 
 
@@ -77,9 +77,7 @@ async def test_the_context_manager_route() -> None:
         async with ws:
             ...
 
-    peer = await serve(app)
-    assert peer.types == ["accept", "close"]
-    assert peer.closes == [(1000, "")]
+    assert await ending(app) == (1000, "")
 
 
 @pytest.mark.row("V24")
@@ -100,14 +98,17 @@ async def test_a_raw_receive_after_the_end_is_a_handshake_error_too() -> None:
 
 @pytest.mark.row("G12", "G4")
 async def test_accept_receive_echo_close() -> None:
-    peer = Peer(T("hi"))
-    ws = WebSocket(make_scope(), peer.receive, peer.send)
-    await ws.accept()
-    message = await ws.receive_text()
-    await ws.send_text(f"Echo: {message}")
-    await ws.close()
-    assert peer.types == ["accept", "send", "close"]
-    assert peer.data == ["Echo: hi"]
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        ws = WebSocket(scope, receive, send)
+        await ws.accept()
+        message = await ws.receive_text()
+        await ws.send_text(f"Echo: {message}")
+        await ws.close()
+
+    async with connected(app) as ws:
+        await ws.send_text("hi")
+        assert [text async for text in ws] == ["Echo: hi"]
+        await ws.expect_close(1000)
 
 
 @pytest.mark.row("G72")

@@ -11,6 +11,7 @@ from opened import soon, turns
 from peer import D, Peer, T, make_scope
 from telex import App, WebSocket, WebSocketDisconnect, WebSocketRuntimeError, WebSocketState
 from telex._types import Message, Receive, Scope, Send
+from telex.testing import AsyncTestClient
 from telex.websockets import link_of
 
 CONNECTED = WebSocketState.CONNECTED
@@ -161,10 +162,10 @@ async def test_a_handler_with_the_asgi_triple_may_wrap_it_and_run_another_applic
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await application(scope, wrap_receive(receive), wrap_send(send))
 
-    peer = Peer(T("1"), T("2"), D(1000))
-    await peer.run(app)
-    assert peer.data == ["echo 1", "echo 2"]
-    assert peer.types == ["accept", "send", "send"]
+    async with AsyncTestClient(app) as client, client.websocket("/") as ws:
+        for text in ("1", "2"):
+            await ws.send_text(text)
+            assert await ws.receive_text() == f"echo {text}"
 
 
 @pytest.mark.row("T87")

@@ -1,21 +1,20 @@
-"""The chat's server over scripted connections, and its pages."""
+"""The chat's server and its pages, in this process."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
-import httpx
 import main
 import pytest
 from main import app
 from messages import MAX_FRAME, MAX_TEXT, Say
 from rooms import MAX_PEOPLE, Hub
 
-from peer import DEADLINE, B, D, Peer, T, make_scope
+import telex
+from clients import connected
+from telex.testing import AsyncTestClient, AsyncTestSession
 
 
 @pytest.fixture
@@ -26,89 +25,63 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     return fresh
 
 
-class Client(Peer):
-    """A scripted client of the chat."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reading = asyncio.Event()
-        self.reading.set()
-        self._news = asyncio.Event()
-        self._seen = 0
-
-    async def send(self, message: Any) -> None:
-        await self.reading.wait()
-        await super().send(message)
-        self._news.set()
-
-    def say(self, **message: Any) -> None:
-        self.feed(T(json.dumps(message)))
-
-    async def sees(self, kind: str) -> dict[str, Any]:
-        """Wait for the next chat message of that type; those before it are skipped."""
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                for text in self.data[self._seen :]:
-                    self._seen += 1
-                    message: dict[str, Any] = json.loads(text)
-                    if message["type"] == kind:
-                        return message
-                self._news.clear()
-                await self._news.wait()
-
-    async def ends(self) -> tuple[int, str]:
-        """Wait for the close."""
-        async with asyncio.timeout(DEADLINE):
-            while not self.closes:
-                self._news.clear()
-                await self._news.wait()
-        return self.closes[0]
+def visit(room: str = "lobby") -> AbstractAsyncContextManager[AsyncTestSession]:
+    """Come to a room."""
+    return connected(app, f"/ws/{room}")
 
 
-@asynccontextmanager
-async def connected(room: str = "lobby") -> AsyncIterator[Client]:
-    """A client whose connection runs beside the test and ends with the block."""
-    client = Client()
-    running = asyncio.ensure_future(app(make_scope(f"/ws/{room}"), client.receive, client.send))
-    try:
-        yield client
-    finally:
-        client.feed(D(1001))
-        async with asyncio.timeout(DEADLINE):
-            await running
+async def say(ws: AsyncTestSession, kind: str, **fields: str) -> None:
+    """Send a message of the chat."""
+    await ws.send_json({"type": kind, **fields})
+
+
+async def sees(ws: AsyncTestSession, kind: str) -> dict[str, Any]:
+    """Wait for the next message of that type; those before it are skipped."""
+    while (message := await ws.receive_json())["type"] != kind:
+        pass
+    found: dict[str, Any] = message
+    return found
+
+
+async def ends(ws: AsyncTestSession) -> tuple[int, str]:
+    """Wait for the close; the messages before it are skipped."""
+    async for _ in ws:
+        pass
+    record = await ws.expect_close()
+    return record.code, record.reason
 
 
 async def test_two_clients_talk_to_each_other(hub: Hub) -> None:
-    async with connected() as ada, connected() as grace:
-        ada.say(type="join", name="Ada", key="a")
-        assert (await ada.sees("welcome"))["you"] == "Ada"
-        grace.say(type="join", name="Grace", key="g")
-        assert (await grace.sees("welcome"))["members"] == ["Ada", "Grace"]
-        assert (await ada.sees("joined"))["name"] == "Grace"
-        grace.say(type="say", id="1", text="hello")
+    async with visit() as ada, visit() as grace:
+        await say(ada, "join", name="Ada", key="a")
+        assert (await sees(ada, "welcome"))["you"] == "Ada"
+        await say(grace, "join", name="Grace", key="g")
+        assert (await sees(grace, "welcome"))["members"] == ["Ada", "Grace"]
+        assert (await sees(ada, "joined"))["name"] == "Grace"
+        await say(grace, "say", id="1", text="hello")
         for client in (ada, grace):
-            said = await client.sees("message")
+            said = await sees(client, "message")
             assert (said["name"], said["text"], said["id"]) == ("Grace", "hello", "1")
     assert hub.rooms == {}
 
 
 async def test_a_client_that_leaves_is_seen_leaving(hub: Hub) -> None:
-    async with connected() as ada:
-        ada.say(type="join", name="Ada")
-        async with connected() as grace:
-            grace.say(type="join", name="Grace")
-            await grace.sees("welcome")
-        assert (await ada.sees("left"))["name"] == "Grace"
+    async with visit() as ada:
+        await say(ada, "join", name="Ada")
+        async with visit() as grace:
+            await say(grace, "join", name="Grace")
+            await sees(grace, "welcome")
+        assert (await sees(ada, "left"))["name"] == "Grace"
 
 
 async def test_a_page_that_reconnects_gets_its_name_again(hub: Hub) -> None:
-    async with connected() as stale, connected() as fresh:
-        stale.say(type="join", name="Ada", key="secret")
-        await stale.sees("welcome")
-        fresh.say(type="join", name="Ada", key="secret")
-        assert (await fresh.sees("welcome"))["you"] == "Ada"
-        stale.say(type="say", id="1", text="am I here?")
-        assert (await stale.ends())[0] == main.TAKEN_OVER
+    async with visit() as stale, visit() as fresh:
+        await say(stale, "join", name="Ada", key="secret")
+        await sees(stale, "welcome")
+        await say(fresh, "join", name="Ada", key="secret")
+        assert (await sees(fresh, "welcome"))["you"] == "Ada"
+        await say(stale, "say", id="1", text="am I here?")
+        assert (await ends(stale))[0] == main.TAKEN_OVER
 
 
 @pytest.mark.parametrize(
@@ -134,102 +107,103 @@ async def test_a_page_that_reconnects_gets_its_name_again(hub: Hub) -> None:
 async def test_junk_is_answered_with_an_error_and_the_connection_stays(
     hub: Hub, junk: str | bytes
 ) -> None:
-    async with connected() as client:
-        client.feed(T(junk) if isinstance(junk, str) else B(junk))
-        assert (await client.sees("error"))["text"]
-        client.say(type="join", name="Ada")
-        assert (await client.sees("welcome"))["you"] == "Ada"
-        assert client.closes == []
+    async with visit() as client:
+        await client.send_value(junk)
+        assert (await sees(client, "error"))["text"]
+        await say(client, "join", name="Ada")
+        assert (await sees(client, "welcome"))["you"] == "Ada"
+        assert client.closed is None
 
 
 async def test_talking_before_joining_and_joining_twice_are_errors(hub: Hub) -> None:
-    async with connected() as client:
-        client.say(type="say", id="1", text="hello")
-        assert (await client.sees("error"))["id"] == "1"
-        client.say(type="join", name="Ada")
-        await client.sees("welcome")
-        client.say(type="join", name="Grace")
-        await client.sees("error")
+    async with visit() as client:
+        await say(client, "say", id="1", text="hello")
+        assert (await sees(client, "error"))["id"] == "1"
+        await say(client, "join", name="Ada")
+        await sees(client, "welcome")
+        await say(client, "join", name="Grace")
+        await sees(client, "error")
         assert [member.name for member in hub.rooms["lobby"].members.values()] == ["Ada"]
 
 
 async def test_a_refused_message_is_answered_with_its_id(hub: Hub) -> None:
-    async with connected() as client:
-        client.say(type="join", name="Ada")
-        client.say(type="say", id="7", text="x" * (MAX_TEXT + 1))
-        assert (await client.sees("error"))["id"] == "7"
+    async with visit() as client:
+        await say(client, "join", name="Ada")
+        await say(client, "say", id="7", text="x" * (MAX_TEXT + 1))
+        assert (await sees(client, "error"))["id"] == "7"
 
 
 async def test_a_ping_is_answered_with_the_rooms(hub: Hub) -> None:
-    async with connected() as client:
-        client.say(type="join", name="Ada")
-        client.say(type="ping")
-        assert (await client.sees("pong"))["rooms"] == [{"name": "lobby", "people": 1}]
+    async with visit() as client:
+        await say(client, "join", name="Ada")
+        await say(client, "ping")
+        assert (await sees(client, "pong"))["rooms"] == [{"name": "lobby", "people": 1}]
 
 
 async def test_who_is_too_fast_is_asked_to_wait_and_a_flood_is_cut_off(hub: Hub) -> None:
-    async with connected() as client:
-        client.say(type="join", name="Ada")
-        for number in range(200):
-            client.say(type="say", id=str(number), text="hello")
-        slow_down = await client.sees("slow_down")
+    async with visit() as client:
+        await say(client, "join", name="Ada")
+        with suppress(telex.WebSocketDisconnect):
+            for number in range(200):
+                await say(client, "say", id=str(number), text="hello")
+        slow_down = await sees(client, "slow_down")
         assert slow_down["id"]
         assert slow_down["retry_in"] > 0
-        assert await client.ends() == (1008, "too many messages")
+        assert await ends(client) == (1008, "too many messages")
 
 
 async def test_a_message_beyond_the_frame_limit_closes_with_1009(hub: Hub) -> None:
-    async with connected() as client:
-        client.feed(T("x" * (MAX_FRAME + 1)))
-        assert (await client.ends())[0] == 1009
+    async with visit() as client:
+        await client.send_text("x" * (MAX_FRAME + 1))
+        assert (await ends(client))[0] == 1009
 
 
 async def test_who_gives_no_name_in_time_is_closed_with_3008(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(main, "JOIN_DEADLINE", 0.01)
-    async with connected() as client:
-        assert (await client.ends())[0] == 3008
+    async with visit() as client:
+        assert (await ends(client))[0] == 3008
 
 
 async def test_who_gave_a_name_may_be_silent_for_longer(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(main, "JOIN_DEADLINE", 0.05)
-    async with connected() as quiet, connected() as late:
-        quiet.say(type="join", name="Ada")
-        await quiet.sees("welcome")
-        assert (await late.ends())[0] == 3008
-        quiet.say(type="ping")
-        await quiet.sees("pong")
+    async with visit() as quiet, visit() as late:
+        await say(quiet, "join", name="Ada")
+        await sees(quiet, "welcome")
+        assert (await ends(late))[0] == 3008
+        await say(quiet, "ping")
+        await sees(quiet, "pong")
 
 
 async def test_a_full_room_closes_with_1013(hub: Hub) -> None:
     for number in range(MAX_PEOPLE):
         hub.join("lobby", f"Guest {number}", "", str)
-    async with connected() as client:
-        client.say(type="join", name="Ada")
-        assert (await client.ends())[0] == 1013
+    async with visit() as client:
+        await say(client, "join", name="Ada")
+        assert (await ends(client))[0] == 1013
 
 
 async def test_a_room_that_cannot_be_is_closed_with_a_code_that_browsers_can_see(hub: Hub) -> None:
-    async with connected("No Such Room") as client:
-        assert (await client.ends())[0] == 4404
+    async with visit("No Such Room") as client:
+        assert (await ends(client))[0] == 4404
 
 
 async def test_a_client_that_does_not_read_is_closed_and_stalls_nobody(hub: Hub) -> None:
     ada_sees: list[str] = []
     ada = hub.join("lobby", "Ada", "", ada_sees.append)
-    async with connected() as stuck:
-        stuck.say(type="join", name="Grace")
-        await stuck.sees("welcome")
-        stuck.reading.clear()
+    async with visit() as stuck:
+        await say(stuck, "join", name="Grace")
+        await sees(stuck, "welcome")
+        stuck.pause_reading(buffer=0)
         limit = main.outbox.max_messages
         for number in range(limit + 2):
             ada.room.say(ada, Say(id=str(number), text="hello"))
         assert sum('"type":"message"' in text for text in ada_sees) == limit + 2
-        stuck.reading.set()
-        assert (await stuck.ends())[0] == 4008
+        stuck.resume_reading()
+        assert (await ends(stuck))[0] == 4008
     assert json.loads(ada_sees[-1])["type"] == "left"
 
 
@@ -237,8 +211,7 @@ async def test_a_client_that_does_not_read_is_closed_and_stalls_nobody(hub: Hub)
 
 
 async def test_the_page_is_sent_with_a_strict_policy() -> None:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://chat.test") as client:
+    async with AsyncTestClient(app) as client:
         for path in (
             "/",
             "/static/chat.js",
@@ -246,9 +219,9 @@ async def test_the_page_is_sent_with_a_strict_policy() -> None:
             "/static/theme.css",
             "/static/icon.svg",
         ):
-            response = await client.get(path)
+            response = await client.http.get(path)
             assert response.status_code == 200, path
             policy = response.headers["content-security-policy"]
             assert policy.startswith("default-src 'self'; connect-src 'self' ws: wss:;")
             assert "unsafe" not in policy
-        assert (await client.get("/static/../main.py")).status_code == 404
+        assert (await client.http.get("/static/../main.py")).status_code == 404

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket as StarletteWebSocket
 
-from peer import D, Peer, T, make_scope, serve
+from clients import Overheard, connected, ending, rejection
+from peer import Peer, make_scope, serve
 from telex import (
     App,
     CloseCode,
@@ -28,6 +30,7 @@ from telex import (
 from telex._settings import DEFAULTS, Settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex.middleware.errors import ErrorMiddleware, answer, find_handler
+from telex.testing import ConnectionRejected
 from telex.websockets import link_of
 
 SECRET = "the password is 1234"
@@ -51,20 +54,21 @@ def raising(exc: BaseException, *, accept: bool, **options: Any) -> App:
     return app
 
 
-async def denied(app: ASGIApp) -> tuple[int, dict[str, str], bytes]:
-    """Serve a handshake that is denied; return status, headers and body."""
-    peer = await serve(app, scope=make_scope(denial=True))
-    start, *bodies = peer.sent
-    assert start["type"] == "websocket.http.response.start"
-    headers = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], headers, b"".join(part["body"] for part in bodies)
+async def denied(app: ASGIApp, url: str = "/") -> tuple[int, dict[str, str], bytes]:
+    """Connect, be denied with a response and nothing else; return status, headers and body."""
+    app = Overheard(app)
+    refused = await rejection(app, url, lifespan=False, raise_app_exceptions=False)
+    start, *bodies = app.types
+    assert (start, {*bodies}) == ("http.response.start", {"http.response.body"})
+    return refused.status, dict(refused.headers), refused.body
 
 
 async def closed(app: ASGIApp) -> tuple[int, str]:
-    """Serve a connection that is accepted and closed; return code and reason."""
-    peer = await serve(app, scope=make_scope(denial=True))
-    assert peer.types == ["accept", "close"]
-    return peer.closes[0]
+    """Connect, be accepted and closed and nothing else; return code and reason."""
+    app = Overheard(app)
+    end = await ending(app, lifespan=False, raise_app_exceptions=False)
+    assert app.types == ["accept", "close"]
+    return end
 
 
 # Registered handlers
@@ -87,9 +91,8 @@ async def test_a_handler_may_answer_with_a_response_before_accept(
 async def test_the_response_of_a_handler_is_a_plain_close_without_the_extension() -> None:
     app = raising(LookupError(), accept=False)
     app.add_exception_handler(LookupError, lambda ws, exc: Response("no", 404))
-    assert (await serve(app)).sent == [
-        {"type": "websocket.close", "code": 1008, "reason": ""},
-    ]
+    refused = await rejection(app, raise_app_exceptions=False, scope={"extensions": {}})
+    assert (refused.status, refused.body, refused.code, refused.reason) == (403, b"", 1008, "")
 
 
 async def test_a_streaming_response_is_sent_to_its_end() -> None:
@@ -108,9 +111,9 @@ async def test_a_handler_may_close_after_accept(caplog: pytest.LogCaptureFixture
         await ws.close(4404, "missing")
 
     app = raising(LookupError("it"), accept=True, exception_handlers={LookupError: on_lookup})
-    peer = await serve(app)
-    assert peer.data == ['{"error":"it"}']
-    assert peer.closes == [(4404, "missing")]
+    async with connected(app) as ws:
+        assert await ws.receive_text() == '{"error":"it"}'
+        assert (await ws.expect_close(4404)).reason == "missing"
     assert tracebacks(caplog) == []
 
 
@@ -207,13 +210,14 @@ async def test_a_handler_for_every_error_gets_no_endings() -> None:
 
     app = App(exception_handlers={Exception: on_error})
     app.websocket("/")(leaves)
-    await serve(app, D(1001))
+    async with connected(app) as ws:
+        await ws.close(1001)
     endings = (WebSocketException(4000), Reject(401), HTTPException(401), WebSocketDisconnect())
     for exc in endings:
-        await serve(raising(exc, accept=False, exception_handlers={Exception: on_error}))
+        await rejection(raising(exc, accept=False, exception_handlers={Exception: on_error}))
     assert got == []
     expected = WebSocketExpectError("not this")
-    await serve(raising(expected, accept=True, exception_handlers={Exception: on_error}))
+    await closed(raising(expected, accept=True, exception_handlers={Exception: on_error}))
     assert got == [expected]
 
 
@@ -248,9 +252,11 @@ async def test_a_handler_runs_although_the_client_has_left() -> None:
         await ws.receive()
         raise ValueError
 
-    peer = await serve(app, D(1001))
+    overheard = Overheard(app)
+    async with connected(overheard) as ws:
+        await ws.close(1001)
     assert got == [1001]
-    assert peer.types == ["accept"]
+    assert overheard.types == ["accept"]
 
 
 def test_without_a_handler_for_it_none_is_found() -> None:
@@ -374,7 +380,8 @@ async def test_a_client_that_leaves_is_no_crash(caplog: pytest.LogCaptureFixture
 
     app = App()
     app.websocket("/")(handler)
-    await serve(app, D(1001))
+    async with connected(app) as ws:
+        await ws.close(1001)
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "closed by the client with 1001" in caplog.messages[0]
 
@@ -454,9 +461,10 @@ async def test_a_middleware_that_raises_after_the_end_changes_nothing(
     handler: Any, sent: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "telex")
-    app = behind(handler, exc=ValueError(SECRET))
-    peer = await serve(app, scope=make_scope(denial=True))
-    assert peer.types == sent
+    app = Overheard(behind(handler, exc=ValueError(SECRET)))
+    with suppress(ConnectionRejected):
+        await ending(app, lifespan=False, raise_app_exceptions=False)
+    assert app.types == sent
     assert tracebacks(caplog) == [ValueError]
     assert len([r for r in caplog.records if r.name == "telex.connection"]) == 1
 
@@ -501,8 +509,7 @@ async def test_a_middleware_whose_send_refuses_is_an_error_like_any_other(
         async with ws:
             await ws.send_text("hello")
 
-    peer = await serve(app)
-    assert peer.closes == [(1011, "")]
+    assert await closed(app) == (1011, "")
     assert tracebacks(caplog) == [ValueError]
 
 
@@ -558,21 +565,9 @@ async def test_other_scopes_go_through_untouched(kind: str) -> None:
 # Mounted applications of others
 
 
-class Strict(Peer):
-    """A server that takes no denial after accept and nothing after the end, like uvicorn."""
-
-    async def send(self, message: Any) -> None:
-        started = "accept" in self.types
-        if (started and "response" in message["type"]) or "close" in self.types:
-            raise RuntimeError(f"unexpected {message['type']}")
-        await super().send(message)
-
-
-async def serve_starlette(endpoint: Any, *script: Any) -> Strict:
-    inner = Starlette(routes=[WebSocketRoute("/x", endpoint)])
-    peer = Strict(*script)
-    await peer.run(App([Mount("/in", inner)]), make_scope("/in/x", denial=True))
-    return peer
+def mounting(endpoint: Any) -> App:
+    """Return an application with one of Starlette in it, whose route is `/in/x`."""
+    return App([Mount("/in", Starlette(routes=[WebSocketRoute("/x", endpoint)]))])
 
 
 @pytest.mark.row("T42", "C53")
@@ -585,9 +580,9 @@ async def test_a_mounted_application_that_fails_after_its_accept_is_closed(
         await websocket.accept()
         raise ValueError(SECRET)
 
-    peer = await serve_starlette(endpoint)
-    assert peer.types == ["accept", "close"]
-    assert peer.closes == [(1011, "")]
+    # The denial that is tried first is refused: Telex has not seen the accept.
+    app = mounting(endpoint)
+    assert await ending(app, "/in/x", raise_app_exceptions=False) == (1011, "")
     assert tracebacks(caplog) == [ValueError]
     assert "closed by the server with 1011" in caplog.messages[-1]
 
@@ -596,9 +591,8 @@ async def test_a_mounted_application_that_fails_before_its_accept_is_denied() ->
     async def endpoint(websocket: StarletteWebSocket) -> None:
         raise ValueError(SECRET)
 
-    peer = await serve_starlette(endpoint)
-    assert peer.types == ["http.response.start", "http.response.body"]
-    assert peer.sent[0]["status"] == 500
+    status, _, _ = await denied(mounting(endpoint), "/in/x")
+    assert status == 500
 
 
 @pytest.mark.row("C57", "T50")
@@ -612,11 +606,24 @@ async def test_the_client_of_a_mounted_application_may_leave(
         while True:
             await websocket.send_text(await websocket.receive_text())
 
-    peer = await serve_starlette(endpoint, T("a"), D(1001, "bye"))
-    assert peer.types == ["accept", "send"]
+    overheard = Overheard(mounting(endpoint))
+    async with connected(overheard, "/in/x") as ws:
+        await ws.send_text("a")
+        assert await ws.receive_text() == "a"
+        await ws.close(1001, "bye")
+    assert overheard.types == ["accept", "send"]
     assert tracebacks(caplog) == []
     [line] = caplog.messages
     assert "closed by the client with 1001" in line
+
+
+class Strict(Peer):
+    """A server that takes nothing after the end, like uvicorn."""
+
+    async def send(self, message: Any) -> None:
+        if "close" in self.types:
+            raise RuntimeError(f"unexpected {message['type']}")
+        await super().send(message)
 
 
 async def test_what_the_server_refuses_altogether_goes_on_to_it() -> None:
@@ -626,7 +633,7 @@ async def test_what_the_server_refuses_altogether_goes_on_to_it() -> None:
         raise ValueError(SECRET)
 
     with pytest.raises(RuntimeError, match=r"unexpected websocket\.close") as caught:
-        await serve_starlette(endpoint)
+        await Strict().run(mounting(endpoint), make_scope("/in/x"))
     chain = []
     error: BaseException | None = caught.value
     while error is not None:

@@ -1,47 +1,48 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from peer import Peer, make_scope
+from peer import Peer
+from telex._types import Scope
 from telex.routing._answers import live, not_found, upgrade_required
+from telex.testing import AsyncTestClient, ConnectionRejected
+
+
+async def refusal(scope: Scope) -> ConnectionRejected:
+    """Return how a handshake that nobody takes is refused."""
+    client = AsyncTestClient(not_found, lifespan=False)
+    with pytest.raises(ConnectionRejected) as refused:
+        async with client, client.websocket("/x", scope=scope):
+            pass
+    return refused.value
 
 
 @pytest.mark.row("C58")
 async def test_a_handshake_nobody_takes_gets_404_where_the_server_can() -> None:
-    peer = Peer()
-    await peer.run(not_found, make_scope("/x", denial=True))
-    start, *bodies = peer.sent
-    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
-    assert (b"content-type", b"text/plain; charset=utf-8") in list(start["headers"])
-    assert b"".join(each.get("body", b"") for each in bodies) == b"Not Found"
+    denied = await refusal({})
+    assert (denied.status, denied.body) == (404, b"Not Found")
+    assert denied.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 @pytest.mark.row("C58")
 async def test_a_handshake_nobody_takes_is_closed_where_the_server_cannot() -> None:
-    peer = Peer()
-    await peer.run(not_found, make_scope("/x"))
-    assert peer.types == ["close"]
-
-
-def http(path: str = "/") -> dict[str, Any]:
-    return make_scope(path, type="http", method="GET", scheme="http")
+    closed = await refusal({"extensions": {}})
+    assert (closed.status, closed.body) == (403, b"")
 
 
 async def test_a_request_nobody_takes_gets_404() -> None:
-    peer = Peer(connect=False)
-    await peer.run(not_found, http())
-    assert (peer.sent[0]["status"], peer.sent[1]["body"]) == (404, b"Not Found")
+    async with AsyncTestClient(not_found, lifespan=False) as client:
+        response = await client.http.get("/")
+    assert (response.status_code, response.text) == (404, "Not Found")
 
 
 async def test_a_plain_request_for_a_websocket_is_told_to_upgrade() -> None:
-    peer = Peer(connect=False)
-    await peer.run(upgrade_required, http())
-    start, body = peer.sent
-    assert start["status"] == 426
-    assert {(b"upgrade", b"websocket"), (b"connection", b"Upgrade")} <= set(start["headers"])
-    assert b"WebSocket client" in body["body"]
+    async with AsyncTestClient(upgrade_required, lifespan=False) as client:
+        response = await client.http.get("/")
+    assert response.status_code == 426
+    assert response.headers["upgrade"] == "websocket"
+    assert response.headers["connection"] == "Upgrade"
+    assert "WebSocket client" in response.text
 
 
 async def test_the_lifespan_is_gone_through() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from peer import serve
 from telex import WebSocket, websocket
 from telex.lifecycle import Endpoint, connection_app
 from telex.routing._endpoints import compile_endpoint, default_name, wrap
+from telex.testing import AsyncTestClient, ConnectionRejected
 from telex.views import SocketView
 
 Log = list[str]
@@ -26,6 +26,13 @@ def logging_middleware(name: str, log: Log) -> Callable[[Endpoint], Endpoint]:
         return wrapper
 
     return middleware
+
+
+async def run(endpoint: Endpoint) -> None:
+    """Connect to an endpoint and wait until it has returned."""
+    app = connection_app(endpoint)
+    async with AsyncTestClient(app) as client, client.websocket("/") as ws:
+        await ws.expect_close(1000)
 
 
 async def accepting() -> str:
@@ -56,8 +63,9 @@ async def with_suffix(ws: WebSocket, suffix: str = "") -> None:
     ids=["function", "view", "object", "bound method", "partial"],
 )
 async def test_every_kind_of_handler_runs(endpoint: Any) -> None:
-    peer = await serve(connection_app(compile_endpoint(endpoint)), {"type": "websocket.disconnect"})
-    assert peer.types[0] == "accept"
+    app = connection_app(compile_endpoint(endpoint))
+    async with AsyncTestClient(app) as client, client.websocket("/"):
+        pass
 
 
 def sync_handler() -> None: ...
@@ -120,28 +128,26 @@ async def test_a_middleware_runs_before_and_after_and_sees_the_result() -> None:
 
         return wrapper
 
-    peer = await serve(connection_app(wrap(accepting, [middleware])))
+    await run(wrap(accepting, [middleware]))
     assert log == ["before /", "after result"]
-    assert peer.types == ["accept", "close"]
 
 
 @pytest.mark.row("KX4")
 async def test_a_middleware_may_reject_without_calling_the_endpoint() -> None:
     def middleware(endpoint: Endpoint) -> Endpoint:
         async def wrapper() -> None:
-            await websocket.reject(403)
+            await websocket.reject(401)
 
         return wrapper
 
-    peer = await serve(connection_app(wrap(accepting, [middleware])))
-    assert peer.types == ["close"]
+    with pytest.raises(ConnectionRejected, match="401"):
+        await run(wrap(accepting, [middleware]))
 
 
 @pytest.mark.row("C60")
 async def test_the_first_middleware_of_a_list_is_the_outermost() -> None:
     log: Log = []
-    endpoint = wrap(accepting, [logging_middleware("a", log), logging_middleware("b", log)])
-    await serve(connection_app(endpoint))
+    await run(wrap(accepting, [logging_middleware("a", log), logging_middleware("b", log)]))
     assert log == ["a>", "b>", "<b", "<a"]
 
 
@@ -155,7 +161,7 @@ async def test_a_wrapper_may_take_the_connection() -> None:
 
         return wrapper
 
-    await serve(connection_app(wrap(accepting, [middleware])))
+    await run(wrap(accepting, [middleware]))
     assert seen == ["/"]
 
 
@@ -181,9 +187,9 @@ async def test_functools_wraps_leaves_a_wrapper_its_own_parameters(
         seen.append(wrapper.__name__)
         return wrapper
 
-    endpoint = wrap(compile_endpoint(handler), [middleware] * depth)
-    peer = await serve(connection_app(endpoint), {"type": "websocket.disconnect"})
-    assert peer.types[0] == "accept"
+    app = connection_app(wrap(compile_endpoint(handler), [middleware] * depth))
+    async with AsyncTestClient(app) as client, client.websocket("/"):
+        pass
     assert seen == [handler.__name__] * depth + ["/"] * depth
 
 
@@ -200,8 +206,7 @@ async def test_functools_wraps_works_on_a_wrapper_without_parameters() -> None:
 
         return decorated
 
-    peer = await serve(connection_app(wrap(compile_endpoint(plain_handler), [middleware])))
-    assert peer.types == ["accept", "close"]
+    await run(wrap(compile_endpoint(plain_handler), [middleware]))
 
 
 def not_async(endpoint: Endpoint) -> Any:
@@ -234,5 +239,4 @@ def test_a_bad_middleware_is_refused_with_its_name(middleware: Any, expected: st
 
 
 async def test_a_middleware_may_return_the_endpoint_itself() -> None:
-    peer = await serve(connection_app(wrap(accepting, [lambda endpoint: endpoint])))
-    assert peer.types == ["accept", "close"]
+    await run(wrap(accepting, [lambda endpoint: endpoint]))

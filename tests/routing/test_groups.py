@@ -8,13 +8,13 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from peer import Peer, make_scope, serve
 from telex import App, websocket
 from telex._types import ASGIApp
 from telex.exceptions import RoutingError
 from telex.lifecycle import Endpoint
 from telex.routing import Mount, Router, Routes, SocketRoute
 from telex.routing._groups import flatten
+from telex.testing import AsyncTestClient, ConnectionRejected
 
 Log = list[str]
 
@@ -30,6 +30,7 @@ async def notify() -> None:
 
 
 async def other_app(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": 4000, "reason": ""})
 
 
@@ -53,7 +54,11 @@ def paths(routes: Sequence[SocketRoute | Mount]) -> list[str]:
 
 
 async def data(app: ASGIApp, path: str) -> list[str | bytes]:
-    return (await serve(app, scope=make_scope(path))).data
+    """Return what a handler sends until it returns."""
+    async with AsyncTestClient(app) as client, client.websocket(path) as ws:
+        messages = [message async for message in ws]
+        await ws.expect_close(1000)
+        return messages
 
 
 @pytest.mark.row("K57", "Z26")
@@ -75,7 +80,8 @@ async def test_a_prefixed_group_is_served_under_its_prefix() -> None:
     router <<= "/ws" // ws_routes
     assert await data(router, "/ws/chat") == ["chat at /ws/chat"]
     assert await data(router, "/ws/notifications") == ["notify at /ws/notifications"]
-    assert await data(router, "/chat") == []
+    with pytest.raises(ConnectionRejected, match="404"):
+        await data(router, "/chat")
 
 
 @pytest.mark.row("K58", "T71")
@@ -183,8 +189,9 @@ async def test_middlewares_of_nested_groups_go_from_outside_to_inside() -> None:
 async def test_a_mount_in_a_group_goes_without_socket_middlewares() -> None:
     log: Log = []
     routes = Routes(Mount("/app", other_app), socket_middlewares=[named("m", log)])
-    peer = await serve(Router(["/x" // routes]), scope=make_scope("/x/app"))
-    assert peer.closes == [(4000, "")]
+    router = Router(["/x" // routes])
+    async with AsyncTestClient(router) as client, client.websocket("/x/app") as ws:
+        await ws.expect_close(4000)
     assert log == []
 
 
@@ -230,9 +237,8 @@ async def test_a_middleware_of_the_application_goes_around_every_websocket_and_n
     assert await data(app, "/a") == ["chat at /a"]
     assert await data(app, "/b") == ["notify at /b"]
     assert log == ["m", "r", "m"]
-    peer = Peer({"type": "http.request", "body": b"", "more_body": False}, connect=False)
-    await peer.run(app, make_scope("/page", type="http", method="GET", scheme="http"))
-    assert peer.sent[1]["body"] == b"page"
+    async with AsyncTestClient(app) as client:
+        assert (await client.http.get("/page")).text == "page"
     assert len(log) == 3
 
 

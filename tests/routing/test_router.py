@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.responses import PlainTextResponse
 
-from peer import Peer, make_scope, serve
+from peer import Peer, make_scope
 from telex import App, WebSocket, websocket
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex.exceptions import RoutingError
 from telex.routing import Mount, Router, Routes, SocketRoute
+from telex.testing import AsyncTestClient, ConnectionRejected
 from telex.views import SocketView
 
 
@@ -45,19 +47,18 @@ def router_of(*paths: str, **options: Any) -> Router:
     return Router([SocketRoute(path, handler(path), name=path) for path in paths], **options)
 
 
-def http_scope(path: str = "/", **extra: Any) -> dict[str, Any]:
-    return make_scope(path, type="http", method="GET", scheme="http", **extra)
+async def data(app: ASGIApp, url: str, **scope: Any) -> list[str | bytes]:
+    """Return what a handler sends until it returns; keywords are keys of the scope."""
+    async with AsyncTestClient(app) as client, client.websocket(quote(url), scope=scope) as ws:
+        messages = [message async for message in ws]
+        await ws.expect_close(1000)
+        return messages
 
 
-async def request(app: ASGIApp, path: str, **extra: Any) -> tuple[int, str]:
-    peer = Peer({"type": "http.request", "body": b"", "more_body": False}, connect=False)
-    await peer.run(app, http_scope(path, **extra))
-    start, *bodies = peer.sent
-    return start["status"], b"".join(each.get("body", b"") for each in bodies).decode()
-
-
-async def data(app: ASGIApp, path: str, **extra: Any) -> list[str | bytes]:
-    return (await serve(app, scope=make_scope(path, **extra))).data
+async def refusal(app: ASGIApp, url: str, **scope: Any) -> ConnectionRejected:
+    with pytest.raises(ConnectionRejected) as refused:
+        await data(app, url, **scope)
+    return refused.value
 
 
 # --- registering ---
@@ -76,7 +77,8 @@ async def test_the_decorator_registers_a_function_without_parameters() -> None:
 async def test_the_decorator_registers_a_view() -> None:
     app = App()
     assert app.router.websocket("/chat")(ChatView) is ChatView
-    assert (await serve(app, scope=make_scope("/chat"))).closes == [(4000, "")]
+    async with AsyncTestClient(app) as client, client.websocket("/chat") as ws:
+        await ws.expect_close(4000)
 
 
 @pytest.mark.row("V11")
@@ -84,9 +86,9 @@ async def test_the_path_slash_is_that_path_alone() -> None:
     app = App()
     app.websocket("/")(ws_handler)
     assert await data(app, "/") == ["/ {}"]
-    for path in ("/x", "//", ""):
-        peer = await serve(app, scope=make_scope(path, denial=True))
-        assert peer.sent[0].get("status") == (404 if path else None)
+    assert await data(app, "/", path="") == ["/ {}"]
+    for path in ("/x", "//"):
+        assert (await refusal(app, path)).status == 404
 
 
 @pytest.mark.row("K52", "Z24")
@@ -122,7 +124,7 @@ async def test_the_two_halves_of_the_routing_example_are_alternatives() -> None:
     second = App()
     second.router <<= SocketRoute("/ws", ws_handler, name="websocket")
     for app in (first, second):
-        assert (await serve(app, scope=make_scope("/ws"))).types == ["accept", "close"]
+        assert await data(app, "/ws") == []
         assert app.router.url_path_for("websocket") == "/ws"
     with pytest.raises(ValueError, match="the name"):
         first.router <<= SocketRoute("/ws", ws_handler, name="websocket")
@@ -162,7 +164,7 @@ async def test_adding_is_all_or_nothing() -> None:
     with pytest.raises(RoutingError):
         router.add([SocketRoute("/b", ws_handler), SocketRoute("/a", other_handler)])
     assert [route.path for route in router] == ["/a"]
-    assert await data(router, "/b") == []
+    assert (await refusal(router, "/b")).status == 404
     router.add(SocketRoute("/b", ws_handler))
     assert await data(router, "/b") == ["/b {}"]
 
@@ -218,12 +220,10 @@ async def test_the_most_specific_route_serves(path: str, answer: str) -> None:
 @pytest.mark.parametrize("path", ["/ws/", "/w", "/ws//", "/WS", "/slash", "/users/"])
 async def test_no_route_is_a_404_and_never_a_redirect(path: str) -> None:
     router = router_of("/ws", "/slash/", "/users/{id}")
-    peer = await serve(router, scope=make_scope(path, denial=True))
-    start, *bodies = peer.sent
-    assert start["status"] == 404
-    assert b"".join(each["body"] for each in bodies) == b"Not Found"
-    plain = await serve(router, scope=make_scope(path))
-    assert plain.types == ["close"]
+    denied = await refusal(router, path)
+    assert (denied.status, denied.body) == (404, b"Not Found")
+    closed = await refusal(router, path, extensions={})
+    assert (closed.status, closed.body) == (403, b"")
 
 
 @pytest.mark.row("T58")
@@ -240,19 +240,22 @@ async def test_no_route_is_a_404_and_never_a_redirect(path: str) -> None:
     ],
 )
 async def test_the_root_path_is_not_matched(root_path: str, path: str, served: bool) -> None:
-    found = await data(router_of("/ws"), path, root_path=root_path)
-    assert bool(found) is served
+    router = router_of("/ws")
+    if served:
+        assert await data(router, path, root_path=root_path) == ["/ws {}"]
+    else:
+        assert (await refusal(router, path, root_path=root_path)).status == 404
 
 
 async def test_the_scope_says_which_route_was_taken() -> None:
     router = Router()
     router.add(route := SocketRoute("/{a:int}", ws_handler))
-    scope = make_scope("/api/7", root_path="/api")
-    await serve(router, scope=scope)
-    assert scope["path_params"] == {"a": 7}
-    assert scope["route"] is route
-    assert scope["endpoint"] is ws_handler
-    assert scope["telex.router"] == (router, "/api")
+    below = {"root_path": "/api"}
+    async with AsyncTestClient(router) as client, client.websocket("/api/7", scope=below) as ws:
+        assert ws.scope["path_params"] == {"a": 7}
+        assert ws.scope["route"] is route
+        assert ws.scope["endpoint"] is ws_handler
+        assert ws.scope["telex.router"] == (router, "/api")
 
 
 async def test_an_outer_router_stays_the_one_that_reverses() -> None:
@@ -260,10 +263,11 @@ async def test_an_outer_router_stays_the_one_that_reverses() -> None:
 
     async def inner_handler(ws: WebSocket) -> None:
         scopes.append(ws.scope)
+        await ws.accept()
 
     inner = Router([SocketRoute("/x", inner_handler)])
     outer = Router([Mount("/{a}", inner)])
-    await serve(outer, scope=make_scope("/1/x"))
+    await data(outer, "/1/x")
     assert scopes[0]["telex.router"] == (outer, "")
     assert scopes[0]["path_params"] == {"a": "1"}
     assert scopes[0]["root_path"] == "/1"
@@ -275,9 +279,10 @@ async def test_the_application_is_in_the_connection() -> None:
 
     async def look(ws: WebSocket) -> None:
         seen.append(ws.app)
+        await ws.accept()
 
     app = App([SocketRoute("/ws", look)])
-    await serve(app, scope=make_scope("/ws"))
+    await data(app, "/ws")
     assert seen == [app]
 
 
@@ -291,8 +296,7 @@ async def test_routes_win_over_mounts_and_mounts_take_the_rest() -> None:
     assert await data(router, "/ws/x") == ["/x {}"]
     assert await data(router, "/ws") == ["/ {}"]
     assert await data(router, "/ws/") == ["/ {}"]
-    peer = await serve(router, scope=make_scope("/ws/nowhere", denial=True))
-    assert peer.sent[0]["status"] == 404
+    assert (await refusal(router, "/ws/nowhere")).status == 404
 
 
 async def test_a_mounted_application_is_served() -> None:
@@ -309,23 +313,31 @@ async def test_a_mounted_application_is_served() -> None:
     ("path", "status"), [("/ws", 426), ("/rooms/7", 426), ("/rooms/x", 404), ("/", 404)]
 )
 async def test_http_alone_is_told_to_upgrade_or_404(path: str, status: int) -> None:
-    assert (await request(router_of("/ws", "/rooms/{n:int}"), path))[0] == status
+    async with AsyncTestClient(router_of("/ws", "/rooms/{n:int}")) as client:
+        assert (await client.http.get(path)).status_code == status
 
 
 async def test_http_goes_to_mounts_first_and_then_to_the_http_application() -> None:
     router = router_of("/ws", "/static/ws", http=PlainTextResponse("http"))
     router.mount("/static", PlainTextResponse("static"))
-    assert await request(router, "/static/ws") == (200, "static")
-    assert await request(router, "/static") == (200, "static")
-    assert await request(router, "/ws") == (200, "http")
-    assert await request(router, "/") == (200, "http")
+    answers = {"/static/ws": "static", "/static": "static", "/ws": "http", "/": "http"}
+    async with AsyncTestClient(router, lifespan=False) as client:
+        for path, answer in answers.items():
+            response = await client.http.get(path)
+            assert (response.status_code, response.text) == (200, answer)
 
 
 @pytest.mark.row("T58")
 async def test_http_mounts_are_found_below_a_root_path() -> None:
     router = Router([Mount("/static", PlainTextResponse("static"))])
-    assert await request(router, "/api/static/x", root_path="/api") == (200, "static")
-    assert (await request(router, "/apistatic/x", root_path="/api"))[0] == 404
+    for path, answer in [
+        ("/api/static/x", (200, b"static")),
+        ("/apistatic/x", (404, b"Not Found")),
+    ]:
+        peer = Peer({"type": "http.request", "body": b"", "more_body": False}, connect=False)
+        scope = make_scope(path, type="http", method="GET", scheme="http", root_path="/api")
+        await peer.run(router, scope)
+        assert (peer.sent[0]["status"], peer.sent[1]["body"]) == answer
 
 
 async def test_the_lifespan_is_that_of_the_http_application() -> None:
@@ -334,7 +346,8 @@ async def test_the_lifespan_is_that_of_the_http_application() -> None:
     async def http(scope: Scope, receive: Receive, send: Send) -> None:
         log.append(scope["type"])
 
-    await Peer(connect=False).run(Router(http=http), {"type": "lifespan"})
+    async with AsyncTestClient(Router(http=http)):
+        pass
     assert log == ["lifespan"]
 
 

@@ -9,11 +9,11 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from peer import make_scope, serve
 from telex import App, WebSocket
 from telex._types import Receive, Scope, Send
 from telex.exceptions import NoMatchFound
 from telex.routing import Mount, Router, Routes, SocketRoute
+from telex.testing import AsyncTestClient
 
 
 async def ws_handler() -> None:
@@ -100,12 +100,14 @@ async def test_a_connection_reverses_its_own_url(
 
     async def look(ws: WebSocket) -> None:
         seen.append((ws.path_params["name"], getattr(ws, method)("ws", name=name), ws.url))
+        await ws.accept()
 
     router = Router([Mount("/m", Router([SocketRoute("/ws/{name}", look, name="ws")]), name=None)])
-    scope = make_scope(f"{root_path}/m/ws/{name}", root_path=root_path, scheme=scheme)
-    await serve(router, scope=scope)
-    # The text of the path is neither decoded again on the way in nor left as it is on the way out.
+    # The text of the path is decoded once on the way in and encoded on the way out.
     url = f"{scheme}://testserver{root_path}/m/ws/{quote(name, safe='')}"
+    below = {"root_path": root_path}
+    async with AsyncTestClient(router) as client, client.websocket(url, scope=below):
+        pass
     assert seen == [(name, url, url)]
 
 

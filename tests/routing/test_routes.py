@@ -11,12 +11,13 @@ from starlette.routing import Mount as StarletteMount
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import WebSocketRoute
 
-from peer import Peer, make_scope, serve
+from peer import Peer, make_scope
 from telex import WebSocket, websocket
 from telex._types import Receive, Scope, Send
 from telex.exceptions import NoMatchFound, RoutingError
 from telex.lifecycle import Endpoint
 from telex.routing import Mount, Router, SocketRoute
+from telex.testing import AsyncTestClient, ConnectionRejected
 from telex.views import SocketView
 
 
@@ -33,16 +34,6 @@ class ChatView(SocketView):
     async def on_connect(self) -> None:
         await websocket.accept()
         await websocket.close(4000)
-
-
-def http_scope(path: str = "/", **extra: Any) -> dict[str, Any]:
-    return make_scope(path, type="http", method="GET", scheme="http", **extra)
-
-
-async def request(app: Any, scope: Scope) -> Peer:
-    peer = Peer({"type": "http.request", "body": b"", "more_body": False}, connect=False)
-    await peer.run(app, scope)
-    return peer
 
 
 # --- routes ---
@@ -79,29 +70,31 @@ def test_a_bad_handler_is_refused_when_the_route_is_made() -> None:
 @pytest.mark.row("V6", "C45")
 async def test_a_route_serves_its_path_without_a_router() -> None:
     route = SocketRoute("/rooms/{room}/<n:int>", echo_params)
-    scope = make_scope("/rooms/blue/7")
-    peer = await serve(route, scope=scope)
-    assert peer.data == ["{'room': 'blue', 'n': 7}"]
-    assert scope["route"] is route
-    assert scope["endpoint"] is echo_params
+    async with AsyncTestClient(route) as client, client.websocket("/rooms/blue/7") as ws:
+        assert await ws.receive_text() == "{'room': 'blue', 'n': 7}"
+        assert ws.scope["route"] is route
+        assert ws.scope["endpoint"] is echo_params
 
 
 @pytest.mark.row("K12")
 async def test_a_route_serves_a_view() -> None:
-    peer = await serve(SocketRoute("/chat", ChatView), scope=make_scope("/chat"))
-    assert peer.closes == [(4000, "")]
+    route = SocketRoute("/chat", ChatView)
+    async with AsyncTestClient(route) as client, client.websocket("/chat") as ws:
+        await ws.expect_close(4000)
 
 
 @pytest.mark.row("C58")
 async def test_a_route_refuses_other_paths() -> None:
-    peer = await serve(SocketRoute("/chat", ChatView), scope=make_scope("/chat/", denial=True))
-    assert peer.sent[0]["status"] == 404
+    async with AsyncTestClient(SocketRoute("/chat", ChatView)) as client:
+        with pytest.raises(ConnectionRejected, match="404"):
+            async with client.websocket("/chat/"):
+                pass
 
 
 @pytest.mark.parametrize(("path", "status"), [("/chat", 426), ("/other", 404)])
 async def test_a_route_answers_plain_http(path: str, status: int) -> None:
-    peer = await request(SocketRoute("/chat", ChatView), http_scope(path))
-    assert peer.sent[0]["status"] == status
+    async with AsyncTestClient(SocketRoute("/chat", ChatView)) as client:
+        assert (await client.http.get(path)).status_code == status
 
 
 async def test_a_route_and_a_mount_go_through_the_lifespan() -> None:
@@ -130,11 +123,13 @@ async def test_middlewares_go_around_a_route_the_right_most_outermost() -> None:
 
     plain = SocketRoute("/ws", echo_params, middlewares=[named("list 1"), named("list 2")])
     wrapped = plain @ named("r1") @ named("r2")
-    await serve(wrapped, scope=make_scope("/ws"))
-    assert log == ["r2", "r1", "list 1", "list 2"]
-    log.clear()
-    await serve(plain, scope=make_scope("/ws"))
-    assert log == ["list 1", "list 2"]
+    for route, entered in [
+        (wrapped, ["r2", "r1", "list 1", "list 2"]),
+        (plain, ["list 1", "list 2"]),
+    ]:
+        log.clear()
+        async with AsyncTestClient(route) as client, client.websocket("/ws"):
+            assert log == entered
     assert (wrapped.path, wrapped.name, wrapped.endpoint) == ("/ws", "echo_params", echo_params)
     assert len(wrapped.middlewares) == 4
 
@@ -337,10 +332,13 @@ async def test_a_starlette_application_works_under_a_mount(
 ) -> None:
     outside = root_path if included else ""
     router = Router([Mount("/web", app)])
-    scope = http_scope(f"{outside}/web/pages/x", root_path=root_path)
-    peer = await request(router, scope)
+    asked = f"{outside}/web/pages/x"
+    scope = make_scope(asked, type="http", method="GET", scheme="http", root_path=root_path)
+    peer = Peer({"type": "http.request", "body": b"", "more_body": False}, connect=False)
+    await peer.run(router, scope)
     body = f"http://testserver{root_path}/web/pages/a b {root_path}/web/pages/x"
     assert peer.sent[1]["body"].decode() == body
-    socket = Peer()
-    await socket.run(router, make_scope(f"{outside}/web/socket/3", root_path=root_path))
-    assert socket.data == [f"http://testserver{root_path}/web/pages/1"]
+    asked, below = f"{outside}/web/socket/3", {"root_path": root_path}
+    async with AsyncTestClient(router) as client, client.websocket(asked, scope=below) as ws:
+        assert await ws.receive_text() == f"http://testserver{root_path}/web/pages/1"
+        await ws.expect_close(1000)

@@ -39,7 +39,7 @@ class Notes:
     """What one run of a handler leaves for those who measure.
 
     Attributes:
-        handler: What became of the handler: "waits" until it has begun and until it has ended.
+        handler: What has become of the handler.
         task: The task that it left behind.
         sent: How many messages it has sent.
     """
@@ -119,6 +119,7 @@ async def _leaves_a_task(ws: Socket, notes: Notes) -> None:
 
 async def _sends_much(ws: Socket, notes: Notes) -> None:
     await ws.accept()
+    await asyncio.sleep(MOMENT)
     for _ in range(MANY):
         await ws.send_text(BLOCK)
         notes.sent += 1
@@ -140,6 +141,7 @@ HANDLERS: dict[str, Handler] = {
     "says nothing": _listens,
     "leaves a task": _leaves_a_task,
     "is not read": _sends_much,
+    "stops reading": _sends_much,
 }
 """By the name of the ending, in the order of the table."""
 
@@ -155,9 +157,9 @@ async def _refuse(ws: Socket) -> None:
 
         raise HTTPException("no", status_code=418)
     else:
-        from starlette.exceptions import HTTPException as StarletteHTTPException
+        from starlette.responses import PlainTextResponse
 
-        raise StarletteHTTPException(418, "no")
+        await cast(Any, ws).send_denial_response(PlainTextResponse("no", 418))
 
 
 async def _noted(handler: Handler, ws: object, notes: Notes) -> None:

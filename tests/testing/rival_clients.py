@@ -24,7 +24,7 @@ class Session:
     """What a test does with the session of any client."""
 
     receive_text: Callable[[], Awaitable[object]]
-    stop_reading: Callable[[], object] = lambda: None
+    stop_reading: Callable[[], object]
 
 
 Connect = Callable[[], AbstractAsyncContextManager[Session]]
@@ -37,12 +37,16 @@ def _blocking(call: Callable[[], object]) -> Callable[[], Awaitable[object]]:
     return run
 
 
+def _not_offered() -> None:
+    raise NotImplementedError
+
+
 @asynccontextmanager
 async def _block(opened: AbstractContextManager[Any], **options: Any) -> AsyncIterator[Session]:
     with opened as ws:
         yield Session(
             _blocking(partial(ws.receive_text, **options)),
-            getattr(ws, "pause_reading", lambda: None),
+            getattr(ws, "pause_reading", _not_offered),
         )
 
 

@@ -53,6 +53,7 @@ ENDINGS = {
     "says nothing": "The client waits for a message that never comes",
     "leaves a task": "The handler leaves a task behind",
     "is not read": f"{MANY} messages of {len(BLOCK) // 1024} KiB to a client that does not read",
+    "stops reading": "The same after `pause_reading()`",
 }
 """What happens, for the docs."""
 
@@ -61,6 +62,12 @@ WAITING = {"returns", "raises", "closes", "says nothing"}
 
 LEAVING = {"sends on", "sends on without a pause", "waits elsewhere", "leaves a task"}
 """The endings before which it gets one and leaves."""
+
+UNREAD = {"is not read", "stops reading"}
+"""The endings in which it reads nothing."""
+
+FATES = {"is cancelled": "the handler is cancelled", "fails": "a call of the handler raises"}
+"""What the end of a handler means, when its client has left."""
 
 
 @dataclass
@@ -72,6 +79,7 @@ class Run:
         waited: What the wait for a message raised.
         raised: What came out of everything.
         after_block: What was still there behind the session's block.
+        blocked: Whether the handler could not send all it wanted to.
     """
 
     client: Client
@@ -114,8 +122,9 @@ class Run:
             self.at = "waiting"
             if self.ending in WAITING | LEAVING:
                 await ws.receive_text()
-            elif self.ending == "is not read":
-                ws.stop_reading()
+            elif self.ending in UNREAD:
+                if self.ending == "stops reading":
+                    ws.stop_reading()
                 await self.client.rest(3 * REST)
                 self.blocked = self.notes.sent < MANY
         except BaseException as exc:
@@ -135,15 +144,19 @@ class Run:
         """What the test saw, in a few words."""
         if self.at != "over":
             return f"hangs {self.at}"
+        if isinstance(self.raised, NotImplementedError):
+            return "not offered"
         parts = [self._seen()]
         if self.notes.handler == "fails" and "raises" in self.ending:
             parts += [] if _holds_own(self.raised) else ["the handler's exception is lost"]
-        if self.ending == "is not read":
+        if self.ending in UNREAD:
             parts.append("sending is held back" if self.blocked else "all are sent")
-        if self.ending in LEAVING and self.notes.handler == "is cancelled":
-            parts.append("the handler is cancelled")
+        if self.ending in LEAVING and self.notes.handler in FATES:
+            parts.append(FATES[self.notes.handler])
         time.sleep(REST)
         last = self.survivors()
+        if threading.active_count() > 1:
+            last.append("a thread goes on")
         parts += [f"{each} until the client ends" for each in self.after_block if each not in last]
         return "; ".join([*parts, *last])
 
@@ -159,14 +172,14 @@ class Run:
 def describe(exc: BaseException) -> str:
     """An exception in a few words: its class, and the code or status and what was said."""
     if isinstance(exc, BaseExceptionGroup):
-        return f"{type(exc).__name__} of {' and '.join(map(describe, exc.exceptions))}"
-    names = ("code", "status", "status_code")
+        return f"`{type(exc).__name__}` of {' and '.join(map(describe, exc.exceptions))}"
+    names = ("status", "status_code", "code")
     number = next((n for name in names if isinstance(n := getattr(exc, name, None), int)), None)
     said = next((s for n in ("reason", "detail", "text") if (s := getattr(exc, n, None))), None)
     values = ", ".join(
         [*([] if number is None else [str(number)]), *([repr(said)] if said else [])]
     )
-    return f"{type(exc).__name__}({values})" if values else type(exc).__name__
+    return f"`{type(exc).__name__}({values})`" if values else f"`{type(exc).__name__}`"
 
 
 def _holds_own(exc: BaseException | None) -> bool:
@@ -195,7 +208,7 @@ def _child(client: str, application: str, ending: str, limit: float, pipe: Conne
 def outcome(client: str, application: str, ending: str, limit: float = LIMIT) -> str:
     """What a test sees of one ending."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["testing.rivals", *CLIENTS[client].imports])
+    processes.set_forkserver_preload(["fastapi", "litestar", "telex", *CLIENTS[client].imports])
     ours, theirs = processes.Pipe(duplex=False)
     child = processes.Process(target=_child, args=(client, application, ending, limit, theirs))
     child.start()
@@ -211,7 +224,7 @@ def measure(client: str, limit: float = LIMIT) -> dict[str, dict[str, str]]:
     """The whole table of one client: what a test sees, by ending and application."""
     cells = [(each, ending) for ending in ENDINGS for each in CLIENTS[client].applications]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda cell: outcome(client, *cell, limit=limit), cells))
+        found = list(pool.map(lambda cell: outcome(client, cell[0], cell[1], limit), cells))
     table: dict[str, dict[str, str]] = {ending: {} for ending in ENDINGS}
     for (application, ending), seen in zip(cells, found, strict=True):
         table[ending][application] = seen
@@ -247,23 +260,34 @@ def _cell(outcomes: dict[str, str]) -> str:
         whose.setdefault(seen, []).append(application)
     if len(whose) == 1:
         return next(iter(whose))
-    return "<br>".join(f"{', '.join(names)}: {seen}" for seen, names in whose.items())
+    return "<br>".join(f"{_names(names, outcomes)}: {seen}" for seen, names in whose.items())
+
+
+def _names(some: list[str], outcomes: dict[str, str]) -> str:
+    """The names of some applications, without saying twice what is said of all."""
+    timed = [each for each in outcomes if each.endswith(TIMED)]
+    if set(some) == set(timed):
+        return "with timeouts"
+    if timed and set(some) == set(outcomes) - set(timed):
+        return "without timeouts"
+    return ", ".join(each for each in some if each.removesuffix(TIMED) not in set(some) - {each})
 
 
 def main() -> None:
-    """Print the outcomes of the clients that are named."""
+    """Print the outcomes of one client, or of all by client."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("clients", nargs="*", choices=[*CLIENTS, []], help="default: all")
+    parser.add_argument("client", nargs="?", choices=[*CLIENTS, "all"], default="all")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds a test may take")
     parser.add_argument("--write", action="store_true", help=f"keep the outcomes in {DATA.name}")
     options = parser.parse_args()
-    data = kept() if options.write and DATA.exists() else {}
-    for name in options.clients or CLIENTS:
-        found = measure(name, options.limit)
-        print(json.dumps({name: found} if len(options.clients) != 1 else found, indent=1))  # noqa: T201
-        data[name] = {"versions": versions(name), "endings": found}
+    names = list(CLIENTS) if options.client == "all" else [options.client]
+    found = {name: measure(name, options.limit) for name in names}
+    print(json.dumps(found if options.client == "all" else found[options.client], indent=1))  # noqa: T201
     if options.write:
-        DATA.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        data = kept() if DATA.exists() else {}
+        for name in names:
+            data[name] = {"versions": versions(name), "endings": found[name]}
+        DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

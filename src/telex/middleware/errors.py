@@ -7,6 +7,7 @@
 | `WebSocketException(code, reason)` | 403 | that code and reason |
 | `Reject(status, body, headers)` | that response | 1008 |
 | Starlette's `HTTPException` | its status and detail | 1008, its detail |
+| `BindingError` | 422, what is wrong as JSON | 1008 |
 | `WebSocketExpectError` | 403 | 1008 |
 | anything else | 500 | 1011 |
 
@@ -37,6 +38,7 @@ from telex._types import ASGIApp, CloseRecord, Receive, Scope, Send
 from telex.close_codes import CloseCode, may_send
 from telex.codecs import encode_json
 from telex.exceptions import (
+    BindingError,
     HeadersInput,
     Reject,
     WebSocketDisconnect,
@@ -51,6 +53,7 @@ _ENDINGS: Final = (
     WebSocketDisconnect,
     WebSocketException,
     StarletteWebSocketException,
+    BindingError,
     Reject,
     HTTPException,
 )
@@ -161,6 +164,8 @@ async def _expected(ws: WebSocket, exc: BaseException) -> bool:
     elif isinstance(exc, Reject):
         policy = CloseCode.POLICY_VIOLATION
         await deny_or_close(ws, policy, status=exc.status, body=exc.body, headers=exc.headers)
+    elif isinstance(exc, BindingError):
+        await _unbound(ws, exc)
     elif isinstance(exc, HTTPException):
         await _http_error(ws, exc)
     elif isinstance(exc, WebSocketExpectError):
@@ -169,6 +174,19 @@ async def _expected(ws: WebSocket, exc: BaseException) -> bool:
     else:
         return False
     return True
+
+
+async def _unbound(ws: WebSocket, exc: BindingError) -> None:
+    """Tell the client which parameters are wrong; a close has room for their names."""
+    names = ", ".join(dict.fromkeys(f"{each['in']} {each['name']}" for each in exc.errors))
+    await deny_or_close(
+        ws,
+        CloseCode.POLICY_VIOLATION,
+        f"invalid: {names}",
+        status=422,
+        body=encode_json({"errors": exc.errors}),
+        headers={"content-type": "application/json"},
+    )
 
 
 async def _http_error(ws: WebSocket, exc: HTTPException) -> None:

@@ -22,7 +22,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from telex.handlers import describe, function_endpoint
+from telex.binding import describe, needing, needs_of
+from telex.handlers import function_endpoint
 from telex.lifecycle import Endpoint
 from telex.views import SocketView, view_endpoint
 
@@ -79,7 +80,7 @@ def _wrap_once(endpoint: Endpoint, middleware: SocketMiddleware) -> Endpoint:
         wrapper.close()
     _forget(wrapper, inner)
     try:
-        return function_endpoint(wrapper)
+        return needing(function_endpoint(wrapper), needs_of(endpoint))
     except TypeError as error:
         raise TypeError(
             f"socket middleware {describe(middleware)} must return an async function: {error}"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import EllipsisType
 from typing import Any, Self, TypeAlias, TypeVar, overload
 
+from starlette.middleware import Middleware
+
 from telex._types import ASGIApp
 from telex.routing._endpoints import Handler, SocketMiddleware
 from telex.routing._routes import Mount, Route, SocketRoute, check_prefix
@@ -32,6 +34,7 @@ class Registry(ABC):
         *,
         name: str | EllipsisType | None = ...,
         middlewares: Iterable[SocketMiddleware] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> Callable[[E], E]:
         """Register the function or `SocketView` class below; it stays what it is.
 
@@ -39,20 +42,31 @@ class Registry(ABC):
             path: The path with its parameters, see `SocketRoute`.
             name: What `url_path_for` calls it. Omitted: the endpoint's own name. `None`: no name.
             middlewares: Socket middlewares, the first outermost.
+            middleware: ASGI middleware around all of them, the first outermost.
 
         Returns:
             The decorator. It raises what `SocketRoute` and `add` raise.
         """
 
         def register(endpoint: E) -> E:
-            self.add(SocketRoute(path, endpoint, name=name, middlewares=middlewares))
+            route = SocketRoute(
+                path, endpoint, name=name, middlewares=middlewares, middleware=middleware
+            )
+            self.add(route)
             return endpoint
 
         return register
 
-    def mount(self, prefix: str, app: ASGIApp, *, name: str | None = None) -> None:
+    def mount(
+        self,
+        prefix: str,
+        app: ASGIApp,
+        *,
+        name: str | None = None,
+        middleware: Iterable[Middleware] = (),
+    ) -> None:
         """Put another ASGI application under a prefix, see `Mount`."""
-        self.add(Mount(prefix, app, name=name))
+        self.add(Mount(prefix, app, name=name, middleware=middleware))
 
     def __lshift__(self, item: Addable) -> Self:
         """Add, and return the same object, so that `app.router <<= route` works too."""

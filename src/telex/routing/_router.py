@@ -177,7 +177,10 @@ class Router(Registry):
 
     def _app_for(self, route: Route) -> ASGIApp:
         """Return what runs for a route here, the router's middlewares around it."""
-        return route.wrapped(self.socket_middlewares).app
+        wrapped = route.wrapped(self.socket_middlewares)
+        if isinstance(wrapped, SocketRoute):
+            wrapped.check()
+        return wrapped.app
 
     def _insert(self, leaf: _Leaf) -> None:
         route = leaf.route

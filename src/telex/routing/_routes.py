@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from types import EllipsisType
 from typing import Any, Self
 
+from starlette.middleware import Middleware
+
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
+from telex.binding import describe, needs_of
 from telex.exceptions import NoMatchFound, RoutingError
-from telex.handlers import describe
 from telex.lifecycle import connection_app
+from telex.middleware.stack import wrap_app
 from telex.routing._answers import live, not_found, upgrade_required
 from telex.routing._endpoints import (
     Handler,
@@ -53,6 +56,8 @@ class SocketRoute(_Named):
         endpoint: An `async def` function, or a class derived from `SocketView`.
         name: What `url_path_for` calls it. Omitted: the endpoint's own name. `None`: no name.
         middlewares: Socket middlewares, the first outermost.
+        middleware: ASGI middleware around all of them, as Starlette's `Middleware` entries; the
+            first outermost.
 
     Attributes:
         path: The path, with the prefixes of the groups it is in.
@@ -73,13 +78,18 @@ class SocketRoute(_Named):
         *,
         name: str | EllipsisType | None = ...,
         middlewares: Iterable[SocketMiddleware] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self.pattern = Pattern(path)
         self.endpoint = endpoint
         self.name = _checked_name(default_name(endpoint) if name is ... else name)
         self.middlewares = tuple(middlewares)
+        self._middleware = tuple(middleware)
         self._call = wrap(compile_endpoint(endpoint), self.middlewares)
-        self.app: ASGIApp = connection_app(self._call)
+        self.app = self._build()
+
+    def _build(self) -> ASGIApp:
+        return wrap_app(connection_app(self._call), self._middleware, f"route {self.path!r}")
 
     @property
     def path(self) -> str:
@@ -116,8 +126,25 @@ class SocketRoute(_Named):
         new = copy.copy(self)
         new.middlewares = outer + self.middlewares
         new._call = wrap(self._call, outer)
-        new.app = connection_app(new._call)
+        new.app = new._build()
         return new
+
+    def check(self) -> None:
+        """Make sure that the path has what handler and middlewares take from it by name.
+
+        A router does it, for only there the path is complete. What a mounted prefix brings is
+        asked for with `Annotated[..., Path()]`, which is not checked.
+
+        Raises:
+            TypeError: A parameter that nothing fills.
+        """
+        missing = sorted(needs_of(self._call) - {*self.pattern.names})
+        if missing:
+            raise TypeError(
+                f"handler {describe(self.endpoint)}: parameter {missing[0]!r} is none of the path "
+                f"{self.path!r}; annotate it with telex.WebSocket, or with Annotated[..., Query()] "
+                "(Path(), Header(), Cookie(), Depends(function))"
+            )
 
     def url_path_for(self, name: str, /, **params: Any) -> URLPath:
         """Return the path for these parameters, not percent-encoded.
@@ -141,6 +168,7 @@ class SocketRoute(_Named):
             return await not_found(scope, receive, send)
         if scope["type"] != "websocket":
             return await upgrade_required(scope, receive, send)
+        self.check()
         enter(scope, self, self.endpoint, params)
         return await self.app(scope, receive, send)
 
@@ -158,10 +186,12 @@ class Mount(_Named):
             prefix and `path` is still the whole path.
         name: With it `url_path_for("name:child")` reverses what the mounted application names
             `child`; without it `url_path_for("child")` does.
+        middleware: ASGI middleware around the application, as Starlette's `Middleware` entries;
+            the first outermost.
 
     Attributes:
         path: The prefix, `""` for every path.
-        app: The application.
+        app: The application, without the middleware.
         name: The name, or `None`.
 
     Raises:
@@ -169,10 +199,18 @@ class Mount(_Named):
         TypeError: The application cannot be called.
     """
 
-    def __init__(self, prefix: str, app: ASGIApp, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        app: ASGIApp,
+        *,
+        name: str | None = None,
+        middleware: Iterable[Middleware] = (),
+    ) -> None:
         if not callable(app):
             raise TypeError(f"mount {prefix!r}: {app!r} is no ASGI application")
         self.app = app
+        self._stack = wrap_app(app, middleware, f"mount {prefix!r}")
         self.name = _checked_name(name)
         self._place("" if prefix in ("", "/") else check_prefix(prefix))
 
@@ -252,7 +290,7 @@ class Mount(_Named):
             prefix: The part of the path that the prefix took.
         """
         params = dict(zip(self._names, values, strict=True))
-        await self.app(below(scope, prefix, params), receive, send)
+        await self._stack(below(scope, prefix, params), receive, send)
 
 
 Route = SocketRoute | Mount

@@ -7,6 +7,7 @@ async with AsyncTestClient(app) as client, client.websocket("/chat") as ws:
 `TestClient` is the same for tests without an event loop.
 """
 
+from telex.testing._blocking import TestClient, TestSession
 from telex.testing._client import AsyncTestClient
 from telex.testing._errors import (
     ConnectionRejected,
@@ -14,6 +15,9 @@ from telex.testing._errors import (
     ExpectationFailed,
     HandlersSurvived,
 )
+from telex.testing._faults import Faults, FaultyConnection, FaultyLink, LinkDropped
+from telex.testing._proxy import FaultyProxy
+from telex.testing._server import LiveServer
 from telex.testing._session import AsyncTestSession
 
 __all__ = [
@@ -22,5 +26,13 @@ __all__ = [
     "ConnectionRejected",
     "DeadlinePassed",
     "ExpectationFailed",
+    "Faults",
+    "FaultyConnection",
+    "FaultyLink",
+    "FaultyProxy",
     "HandlersSurvived",
+    "LinkDropped",
+    "LiveServer",
+    "TestClient",
+    "TestSession",
 ]

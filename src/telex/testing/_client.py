@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from traceback import format_exception
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from telex._lifespan import inner_lifespan
 from telex._types import ASGIApp
-from telex.datastructures import encode_headers, parse_cookies
+from telex.datastructures import encode_headers
 from telex.exceptions import HeadersInput, WebSocketRuntimeError
 from telex.testing._client_end import ClientEnd, Options
 from telex.testing._errors import DeadlinePassed
@@ -130,9 +131,18 @@ class AsyncTestClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Run the application's shutdown; raises as `__aenter__` does."""
+        """Run the application's shutdown; raises as `__aenter__` does.
+
+        When the block has failed already, this is added to its exception as a note.
+        """
         self._loop = self._http = None
-        await self._within_deadline(self._stack.aclose(), "shutdown")
+        try:
+            await self._within_deadline(self._stack.aclose(), "shutdown")
+        except Exception as failure:
+            if exc is None:
+                raise
+            report = "".join(format_exception(failure)).rstrip()
+            exc.add_note(f"The shutdown of the application failed too:\n{report}")
 
     @asynccontextmanager
     async def websocket(
@@ -166,6 +176,7 @@ class AsyncTestClient:
 
         Raises:
             ConnectionRejected: The application refused, or returned without an answer.
+            WebSocketDisconnect: It has broken the connection, through `telex.abort`.
             HandlersSurvived: The handler, or a task of it, goes on after the end.
             DeadlinePassed: The application neither accepted nor rejected in time.
             Exception: What the application raised.
@@ -194,7 +205,7 @@ class AsyncTestClient:
     def _jar(self, url: str) -> dict[str, str]:
         if self._http is None:
             return self._cookies
-        return parse_cookies([cookies_for(self._http, self._base, url)])
+        return cookies_for(self._http, self._base, url)
 
     def _check_loop(self) -> None:
         if self._loop is None:
@@ -207,6 +218,7 @@ class AsyncTestClient:
             )
 
     async def _within_deadline(self, step: Any, name: str) -> None:
+        reported: BaseException | None = None
         try:
             async with asyncio.timeout(self._options.timeout) as limit:
                 await step
@@ -217,7 +229,10 @@ class AsyncTestClient:
             raise DeadlinePassed(f"the {name} of the application took over {seconds:g} s") from exc
         except RuntimeError as exc:
             # What the application raised says more than what it reported.
-            raise exc.__cause__ or exc from None
+            reported = exc.__cause__ or exc
+        if reported is not None:
+            # Out here, where nothing is added to it and its own cause is kept.
+            raise reported
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ _LAST_WORDS: Final = 0.5
 """Seconds after a 1011 in which the exception behind it may come to light."""
 
 _AFTER_FAILURE: Final = 1.0
-"""Seconds a handler has to end when the test has failed already."""
+"""Seconds a handler has to end when the test has failed already, if the deadline is no shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class ClientEnd:
         if not wire.arrived or wire.arrived[0]["type"] == "websocket.close":
             await self._hear_last_words()
             self._raise_failure()
-        return wire.arrived.popleft() if wire.arrived else None
+        return wire.take() if wire.arrived else None
 
     def check_open(self, action: str) -> None:
         """Make sure that the connection is open.
@@ -119,23 +119,23 @@ class ClientEnd:
 
         Raises:
             ConnectionRejected: It has not.
+            WebSocketDisconnect: It has broken the connection.
             BaseException: What it raised instead.
             DeadlinePassed: It did neither.
         """
         wire = self.wire
         try:
             await self.until(
-                lambda: wire.accepted or wire.rejected or self._failure,
+                lambda: wire.accepted or wire.closed or self._failure,
                 "the application to accept or reject the handshake",
             )
         except BaseException:
-            self.leave(CloseCode.ABNORMAL, None)
-            await self._run.cancel()
+            await self._drop()
             raise
         if wire.accepted is None:
             await self.finish()
-            if wire.rejected is not None:
-                raise wire.rejected
+            # It may also have broken the connection.
+            raise wire.rejected or self.over("connect")
 
     async def finish(self) -> None:
         """Leave, and wait until the application has ended.
@@ -145,27 +145,50 @@ class ClientEnd:
             BaseException: What it raised.
         """
         self.leave(CloseCode.NORMAL, None)
-        options = self._options
-        await self._run.finish(options.timeout, check_tasks=options.check_tasks)
+        try:
+            await self._end_run(self._options.timeout)
+        except HandlersSurvived as survived:
+            if self._failure is None:
+                raise
+            self._failure.add_note(str(survived))
         self._raise_failure()
 
     async def abandon(self, exc: BaseException) -> None:
         """Leave because the test has failed; what else is wrong is added to its exception."""
-        if not isinstance(exc, Exception):
+        if isinstance(exc, Exception):
+            self.leave(CloseCode.NORMAL, None)
+            patience = min(_AFTER_FAILURE, self._options.timeout or _AFTER_FAILURE)
+            try:
+                await self._end_run(patience)
+            except HandlersSurvived as survived:
+                exc.add_note(str(survived))
+        else:
             # Somebody wants the test to stop now.
-            self.leave(CloseCode.ABNORMAL, None)
-            await self._run.cancel()
-            return
-        self.leave(CloseCode.NORMAL, None)
-        try:
-            await self._run.finish(_AFTER_FAILURE, check_tasks=self._options.check_tasks)
-        except HandlersSurvived as survived:
-            exc.add_note(str(survived))
+            await self._drop()
         failure = self._failure
         if failure is not None and failure is not exc:
             exc.add_note("The application failed too:\n" + "".join(_formatted(failure)).rstrip())
 
     # Inside
+
+    async def _drop(self) -> None:
+        """Break the connection and cancel what is behind it."""
+        self.leave(CloseCode.ABNORMAL, None)
+        with suppress(HandlersSurvived):
+            await self._end_run(0)
+
+    async def _end_run(self, patience: float | None) -> None:
+        check_tasks = self._options.check_tasks
+        try:
+            await self._run.finish(patience, check_tasks=check_tasks)
+        except asyncio.CancelledError:
+            # Nobody else would end what the test has waited for.
+            with suppress(HandlersSurvived):
+                await self._run.finish(0, check_tasks=check_tasks)
+            raise
+        finally:
+            # A task that has just ended says in the next turn of the loop how.
+            await asyncio.sleep(0)
 
     async def _until(
         self, condition: Callable[[], object], awaited: str, patience: float | None
@@ -204,11 +227,14 @@ class ClientEnd:
     async def _hear_last_words(self) -> None:
         """1011 says that something failed; what it was may come to light a moment later."""
         record = self.wire.closed
-        if record is None or record.code != CloseCode.INTERNAL_ERROR:
+        if record is None or record.closed_by == "client":
+            return
+        if record.code != CloseCode.INTERNAL_ERROR:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await self.wire.bell.until(lambda: self._run.failure or self._run.over)
+            await asyncio.sleep(0)
 
 
 def _formatted(failure: BaseException) -> list[str]:

@@ -5,6 +5,7 @@ RFC 6455 §3 (URIs) and §4.1 (client requirements); ASGI specification, "WebSoc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,8 @@ _AS_WEBSOCKET: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _AS_HTTP: Final = {"ws": "http", "wss": "https"}
 _PATH_SAFE: Final = "/%:@!$&'()*+,;=~"
 _QUERY_SAFE: Final = _PATH_SAFE + "?"
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 CLIENT: Final = ("127.0.0.1", 50000)
 """Where the test client seems to come from."""
@@ -55,8 +58,8 @@ def parse_base(url: str) -> Base:
     """Take a base URL apart.
 
     Raises:
-        ValueError: It has another scheme than ws, wss, http and https, no host, a user, a query
-            or a fragment.
+        ValueError: It has another scheme than ws, wss, http and https, no host, one that is not
+            ASCII, a user, a query or a fragment.
     """
     parts = urlsplit(url)
     scheme = _AS_WEBSOCKET.get(parts.scheme)
@@ -64,6 +67,10 @@ def parse_base(url: str) -> Base:
         raise ValueError(f"a base URL such as 'ws://testserver' is expected, not {url!r}")
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(f"a base URL has no query, fragment or user: {url!r}")
+    if not parts.netloc.isascii():
+        raise ValueError(
+            f"the host has to be written in ASCII (xn--…), as clients send it: {url!r}"
+        )
     port = parts.port or PORTS[scheme]
     return Base(scheme, parts.hostname, port, parts.netloc, parts.path.rstrip("/"))
 
@@ -89,7 +96,7 @@ def handshake_scope(
 
     Raises:
         ValueError: A fragment, an absolute URL that is none of a WebSocket, a header or
-            subprotocol that cannot be sent.
+            subprotocol that cannot be sent, a subprotocol offered twice.
         TypeError: The subprotocols are one `str`.
     """
     base, path, query = _locate(url, base)
@@ -119,7 +126,7 @@ def _locate(url: str, base: Base) -> tuple[Base, str, str]:
     if "#" in url:
         raise ValueError(f"a WebSocket URL has no fragment (RFC 6455 §3): {url!r}")
     where, _, query = url.partition("?")
-    if "://" in where:
+    if _ABSOLUTE.match(where):
         base = parse_base(where)
         path = urlsplit(where).path or "/"
     else:
@@ -130,7 +137,14 @@ def _locate(url: str, base: Base) -> tuple[Base, str, str]:
 def _names(subprotocols: Iterable[str]) -> list[str]:
     if isinstance(subprotocols, str):
         raise TypeError(f"subprotocols must be a list of names, not the str {subprotocols!r}")
-    return list(subprotocols)
+    names = list(subprotocols)
+    for name in names:
+        if not _TOKEN.fullmatch(name) or names.count(name) > 1:
+            raise ValueError(
+                f"subprotocol {name!r} cannot be offered: names are tokens, each given once "
+                "(RFC 6455 §4.1)"
+            )
+    return names
 
 
 def _fields(

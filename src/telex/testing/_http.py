@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING, Any, Final
 
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex.exceptions import MissingDependency
 from telex.testing._client_end import Options
 from telex.testing._errors import DeadlinePassed
 from telex.testing._handshake import CLIENT, Base
+from telex.testing._parked import describe
 
 if TYPE_CHECKING:
     import httpx2
+
+    Handle = Callable[[httpx2.Request], Coroutine[Any, Any, httpx2.Response]]
+
+_SPARE: Final = 1.0
+"""Seconds a request that was cancelled gets to come to its end."""
 
 
 def http_client(
@@ -33,21 +38,28 @@ def http_client(
     """
     library = _library()
     transport = library.ASGITransport(
-        app=_timed(app, options.timeout, state),
+        app=_with_state(app, state),
         raise_app_exceptions=options.raise_app_exceptions,
         client=CLIENT,
     )
+    # Around the transport: it answers 500 for exceptions inside, and a deadline is none of those.
+    transport.handle_async_request = _timed(transport.handle_async_request, options.timeout)
     client: httpx2.AsyncClient = library.AsyncClient(
         transport=transport, base_url=base.http_url, headers=headers, cookies=dict(cookies)
     )
     return client
 
 
-def cookies_for(client: httpx2.AsyncClient, base: Base, url: str) -> str:
-    """Return the `Cookie` header that a client would send with a request for a URL."""
-    where = url if "://" in url else f"{base.http_url}/{url.lstrip('/')}"
-    asked = where.replace("ws", "http", 1) if where.startswith("ws") else where
-    return client.build_request("GET", urljoin(base.http_url, asked)).headers.get("cookie", "")
+def cookies_for(client: httpx2.AsyncClient, base: Base, url: str) -> dict[str, str]:
+    """Return the cookies that a client would send with a request for a URL, quoted as it would."""
+    if "://" in url.partition("?")[0]:
+        scheme, _, rest = url.partition("://")
+        asked = f"{scheme.lower().replace('ws', 'http')}://{rest}"
+    else:
+        asked = f"{base.http_url}/{url.lstrip('/')}"
+    sent = client.build_request("GET", asked).headers.get("cookie", "")
+    crumbs = [crumb.partition("=") for crumb in sent.split("; ") if crumb]
+    return {name: value for name, _, value in crumbs}
 
 
 def _library() -> ModuleType:
@@ -65,16 +77,28 @@ def _library() -> ModuleType:
     return httpx
 
 
-def _timed(app: ASGIApp, timeout: float | None, state: Mapping[str, Any]) -> ASGIApp:
-    async def timed(scope: Scope, receive: Receive, send: Send) -> None:
+def _with_state(app: ASGIApp, state: Mapping[str, Any]) -> ASGIApp:
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = dict(state)
+        await app(scope, receive, send)
+
+    return with_state
+
+
+def _timed(handle: Handle, timeout: float | None) -> Handle:
+    async def timed(request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        task = asyncio.create_task(handle(request), name=f"the application at {path!r}")
         try:
-            async with asyncio.timeout(timeout) as limit:
-                await app(scope, receive, send)
-        except TimeoutError as exc:
-            if not limit.expired():
-                raise
-            request = f"{scope['method']} {scope['path']}"
-            raise DeadlinePassed(f"{request} was not answered within {timeout:g} s") from exc
+            # Not `asyncio.timeout`: an application may swallow its cancellation.
+            await asyncio.wait([task], timeout=timeout)
+            if task.done():
+                return task.result()
+            late = f"{request.method} {path} was not answered within {timeout:g} s"
+            raise DeadlinePassed(f"{late}\n{describe(task)}")
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=_SPARE)
 
     return timed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any, Final
 
 from telex import _failures
@@ -62,18 +61,10 @@ class Run:
         if not left:
             return
         where = "\n".join(sorted(describe(task) for task in left))
-        await self.cancel(left)
+        await _cancel(left)
         raise HandlersSurvived(
             f"after the end of the connection and {patience:g} s more, still running:\n{where}"
         )
-
-    async def cancel(self, tasks: Iterable[asyncio.Task[Any]] | None = None) -> None:
-        """Cancel tasks, the application's own unless told otherwise, and await their end."""
-        doomed = {self._task} if tasks is None else set(tasks)
-        for task in doomed:
-            task.cancel()
-        if doomed:
-            await asyncio.wait(doomed, timeout=_SPARE)
 
     async def _wait(self, patience: float | None, *, check_tasks: bool) -> set[asyncio.Task[Any]]:
         loop = asyncio.get_running_loop()
@@ -82,7 +73,8 @@ class Run:
             seconds = None if end is None else max(0.0, end - loop.time())
             done, _ = await asyncio.wait(left, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if not done:
-                break
+                # Not those of before: they may have started others meanwhile.
+                return self._running(check_tasks=check_tasks)
         return left
 
     def _running(self, *, check_tasks: bool) -> set[asyncio.Task[Any]]:
@@ -113,3 +105,10 @@ class Run:
             return all(map(self._says_that_the_client_left, failure.exceptions))
         names = {cls.__name__ for cls in type(failure).__mro__}
         return isinstance(failure, ClientGone) or not names.isdisjoint(_DISCONNECTS)
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and await their end for a while."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_SPARE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, wait
 from contextlib import closing, suppress
 from types import TracebackType
@@ -261,7 +261,10 @@ class _Lifespan:
 
 
 def _server(
-    config: uvicorn.Config, lifespan: _Lifespan, starting: Any, started: Any
+    config: uvicorn.Config,
+    lifespan: _Lifespan,
+    starting: Callable[[], None],
+    started: Callable[[], None],
 ) -> uvicorn.Server:
     """Return a server that says when it starts and when it has started."""
     from uvicorn import Server

@@ -11,7 +11,7 @@ from telex.codecs import decode_json, encode_json
 from telex.datastructures import Headers
 from telex.exceptions import WebSocketFrameError, WebSocketModeError
 from telex.testing._client_end import ClientEnd
-from telex.testing._errors import ExpectationFailed
+from telex.testing._errors import DeadlinePassed, ExpectationFailed
 from telex.testing._values import data_of, decode_value, encode_value, show_data, show_message
 
 T = TypeVar("T")
@@ -190,7 +190,11 @@ class AsyncTestSession:
         return self
 
     async def __anext__(self) -> str | bytes:
-        message = await self._end.next("a message or a close")
+        try:
+            message = await self._end.next("a message or a close")
+        except StopAsyncIteration as exc:
+            # It would end the loop of the test as if nothing had happened; see PEP 479.
+            raise RuntimeError("the application raised StopAsyncIteration") from exc
         if message is None or message["type"] == "websocket.close":
             raise StopAsyncIteration
         return data_of(message)
@@ -284,9 +288,8 @@ class AsyncTestSession:
             ExpectationFailed: Something came; a message is consumed.
         """
         try:
-            async with asyncio.timeout(seconds):
-                message = await self._end.next("nothing", patience=None)
-        except TimeoutError:
+            message = await self._end.next("nothing", patience=seconds)
+        except DeadlinePassed:
             return
         if message is None:
             raise self._end.over("expect nothing")
@@ -301,7 +304,7 @@ class AsyncTestSession:
         wire = self._wire
         await self._end.until(lambda: wire.blocked or wire.closed, "a send that has to wait")
         if not wire.blocked:
-            raise self._end.over("expect a send")
+            self._end.check_open("expect a send")
 
 
 def _check_mode(mode: object) -> None:

@@ -25,14 +25,16 @@ def encode_value(value: object) -> str | bytes:
     """Return what is sent for a value.
 
     Args:
-        value: `str`, `bytes`, a pydantic model, or whatever msgspec encodes: Struct, dataclass,
-            `dict`, `list`, numbers, `datetime`, `UUID`, enums.
+        value: `str`, `bytes` and the like, a pydantic model, or whatever msgspec encodes: Struct,
+            dataclass, `dict`, `list`, numbers, `datetime`, `UUID`, enums.
 
     Raises:
         TypeError: Something else.
     """
     if isinstance(value, (str, bytes)):
         return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
     dump = getattr(value, "model_dump_json", None)
     return str(dump()) if callable(dump) else msgspec.json.encode(value).decode()
 
@@ -54,7 +56,7 @@ def decode_value(data: str | bytes, tp: type[T]) -> T:
     validate = getattr(kind, "model_validate_json", None)
     try:
         value: T = validate(data) if callable(validate) else msgspec.json.decode(data, type=kind)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WebSocketExpectError(f"{error}; received {show_data(data)}") from error
     return value
 

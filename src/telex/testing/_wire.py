@@ -16,7 +16,7 @@ from typing import Any, Final
 from telex._state import Phase, advance_application
 from telex._types import DENIAL_EXTENSION, CloseRecord, Message, Scope
 from telex.close_codes import MAX_REASON_BYTES, CloseCode, check_code
-from telex.datastructures import Headers
+from telex.datastructures import Headers, encode_headers
 from telex.testing._bell import Bell
 from telex.testing._errors import ConnectionRejected
 
@@ -55,13 +55,13 @@ class Wire:
         self.closed: CloseRecord | None = None
         self.last: Message | None = None
         self.count = 0
-        self.blocked = 0
-        """Sends of the application that wait for room."""
         self._offered = list(scope["subprotocols"])
         self._extensions = scope.get("extensions") or {}
         self._phase = Phase.CONNECTING
         self._events: asyncio.Queue[Message] = asyncio.Queue()
-        self._denial: ConnectionRejected | None = None
+        self._denial_start: Message = {}
+        self._denial_body = bytearray()
+        self._waiting = 0
         self._held: deque[Message] = deque()
         self._held_bytes = 0
         self._buffer: int | None = None
@@ -86,14 +86,30 @@ class Wire:
             self._close(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
             self.bell.ring()
 
+    def take(self) -> Message:
+        """Take the oldest message that has arrived, which makes room for another."""
+        message = self.arrived.popleft()
+        self.bell.ring()
+        return message
+
     @property
     def paused(self) -> bool:
         """Whether the client does not read."""
         return self._buffer is not None
 
+    @property
+    def blocked(self) -> int:
+        """Sends of the application that wait for room."""
+        # Those that have room by now only wait for their turn of the loop.
+        return 0 if self._has_room() else self._waiting
+
     def pause(self, buffer: int) -> None:
-        """Stop reading; what the application sends stays in a buffer of so many bytes."""
+        """Stop reading; what the application sends stays in a buffer of so many bytes.
+
+        When it is paused already, only the size of the buffer changes.
+        """
         self._buffer = buffer
+        self.bell.ring()
 
     def resume(self) -> None:
         """Read what is in the buffer, and what comes."""
@@ -111,10 +127,14 @@ class Wire:
         message = await self._events.get()
         if message.get("type") == "websocket.disconnect":
             self._events.put_nowait(message)
+            # An application that ignores the end must not stop the loop; the same in `send`.
+            await asyncio.sleep(0)
         return dict(message)
 
     async def send(self, message: Message) -> None:
         """Take what the application sends, and wait while the client has no room for more."""
+        if self.closed is not None:
+            await asyncio.sleep(0)
         self._check_client()
         after = advance_application(self._phase, message)
         match message["type"]:
@@ -127,8 +147,6 @@ class Wire:
             case _:
                 self._on_denial(message)
         self._phase = after
-        if after is Phase.DISCONNECTED:
-            self._finish_denial()
         self.bell.ring()
         # Without it an application that sends in a loop would never let the test go on.
         await asyncio.sleep(0)
@@ -136,23 +154,25 @@ class Wire:
 
     def app_ended(self) -> None:
         """The application has returned or raised; what it left open ends as on uvicorn."""
-        if self._phase is Phase.CONNECTING and self.closed is None:
+        if self.closed is not None:
+            pass
+        elif self._phase is Phase.CONNECTING:
             self._reject(ConnectionRejected(500, body=b"Internal Server Error"))
-        elif self._phase is Phase.DENYING and self._denial is not None:
-            self._reject(self._denial)
-        elif self._phase is Phase.CONNECTED and self.closed is None:
+        elif self._phase is Phase.DENYING:
+            self._deny()
+        else:
             self._close(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
         self.bell.ring()
 
     async def _wait_for_room(self) -> None:
         if self._has_room():
             return
-        self.blocked += 1
+        self._waiting += 1
         self.bell.ring()
         try:
             await self.bell.until(self._has_room)
         finally:
-            self.blocked -= 1
+            self._waiting -= 1
         self._check_client()
 
     def _check_client(self) -> None:
@@ -175,45 +195,56 @@ class Wire:
                 f"subprotocol {subprotocol!r} was not offered (offered: {offered}); "
                 "clients fail the handshake then (RFC 6455 §4.1)"
             )
-        _check_headers(message.get("headers") or ())
+        message["headers"] = _header_pairs(message.get("headers") or ())
         self.accepted = message
         self._note(message)
 
     def _on_send(self, message: Message) -> None:
-        size = _payload_size(message)
+        size = _settle_payload(message)
         if self._buffer is not None:
             self._held.append(message)
-            self._held_bytes += size
+            # An empty message is a frame too.
+            self._held_bytes += max(1, size)
         else:
             self._arrive(message)
 
     def _on_close(self, message: Message) -> None:
-        code, reason = message.get("code") or 1000, message.get("reason") or ""
+        code, reason = message.get("code"), message.get("reason")
+        code = CloseCode.NORMAL if code is None else code
+        reason = "" if reason is None else reason
+        if self._phase is Phase.CONNECTING:
+            # Servers answer 403 and look at neither; FastAPI gives a list as the reason.
+            self._reject(ConnectionRejected(403, code=int(code), reason=str(reason)))
+            return
         code = check_code(code)
+        if not isinstance(reason, str):
+            raise TypeError(f"a close reason must be a str, not {type(reason).__name__}")
         if len(reason.encode()) > MAX_REASON_BYTES:
             raise ValueError(f"a close reason has at most {MAX_REASON_BYTES} bytes: {reason!r}")
-        if self._phase is Phase.CONNECTING:
-            self._reject(ConnectionRejected(403, code=code, reason=reason))
-        else:
-            self._close(CloseRecord(code, reason, "server"))
+        self._close(CloseRecord(code, reason, "server"))
 
     def _on_denial(self, message: Message) -> None:
         if DENIAL_EXTENSION not in self._extensions:
             raise RuntimeError(f"{message['type']!r}: the scope has no denial extension")
         if message["type"].endswith(".start"):
-            fields = list(message.get("headers") or ())
-            _check_headers(fields)
-            self._denial = ConnectionRejected(int(message["status"]), Headers(fields))
-        elif self._denial is not None:
-            self._denial.body += bytes(message.get("body", b""))
+            status = message.get("status")
+            if not isinstance(status, int):
+                raise TypeError(f"the status of a response must be an int, not {status!r}")
+            fields = _header_pairs(message.get("headers") or ())
+            self._denial_start = {"status": int(status), "headers": Headers(fields)}
+            return
+        body = message.get("body", b"")
+        if not isinstance(body, (bytes, bytearray, memoryview)):
+            raise TypeError(f"the body of a response must be bytes, not {type(body).__name__}")
+        self._denial_body += body
+        if not message.get("more_body", False):
+            self._deny()
 
-    def _finish_denial(self) -> None:
-        if self._denial is not None:
-            self._reject(self._denial)
+    def _deny(self) -> None:
+        self._reject(ConnectionRejected(**self._denial_start, body=bytes(self._denial_body)))
 
     def _reject(self, rejection: ConnectionRejected) -> None:
         self.rejected = rejection
-        self._denial = None
         code = CloseCode.ABNORMAL if rejection.code is None else rejection.code
         self._end(CloseRecord(int(code), rejection.reason, "server", rejection.status))
 
@@ -240,14 +271,22 @@ class Wire:
         self.count += 1
 
 
-def _check_headers(fields: Iterable[Any]) -> None:
-    for name, value in fields:
+def _header_pairs(fields: Iterable[Any]) -> list[tuple[bytes, bytes]]:
+    """Return headers, which may be any iterable, as a list.
+
+    Raises:
+        TypeError: They are not bytes.
+        ValueError: A name is no token, or a value has a CR, LF or NUL.
+    """
+    pairs = [(name, value) for name, value in fields]
+    for name, value in pairs:
         if not isinstance(name, bytes) or not isinstance(value, bytes):
             raise TypeError(f"ASGI headers are pairs of bytes, not {(name, value)!r}")
+    return encode_headers(pairs)
 
 
-def _payload_size(message: Message) -> int:
-    """Return the bytes of a data message.
+def _settle_payload(message: Message) -> int:
+    """Return the bytes of a data message, and keep a copy of what the application may change.
 
     Raises:
         TypeError: It has text and bytes, or neither, or of another type.
@@ -262,4 +301,5 @@ def _payload_size(message: Message) -> int:
         return len(text.encode())
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"bytes must be bytes, not {type(data).__name__}")
-    return len(data)
+    message["bytes"] = bytes(data)
+    return len(message["bytes"])

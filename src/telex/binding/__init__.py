@@ -1,0 +1,14 @@
+"""Filling the parameters of handlers: signature to plan, plan and connection to arguments."""
+
+from telex.binding._plan import register_injectable
+from telex.binding._resolve import bind, needing, needs_of
+from telex.binding._signature import describe, innermost
+
+__all__ = [
+    "bind",
+    "describe",
+    "innermost",
+    "needing",
+    "needs_of",
+    "register_injectable",
+]

@@ -1,0 +1,152 @@
+"""What the dependencies of one call hold open: made on the way in, closed on the way out.
+
+Rules:
+
+1. All values of the request are read first, those of the dependencies too. A request that is
+   wrong in three places is told all three, and nothing was called for it.
+2. A generator is left in the task that entered it, so that context variables, task groups and
+   timeouts around its `yield` work. Cancellations wait until it is closed, for a limited time.
+3. The last one opened is closed first, each with what ended the handler, or what the one closed
+   before made of it. Swallowing an exception does not make it go away for the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+from telex._cleanup import CLEANUP_TIMEOUT
+from telex._settings import settings_of
+from telex._uncancelled import Uncancelled
+from telex.binding._generators import Open, close_all, manager_of
+from telex.binding._plan import Dependency, Given, Plan, Step, Value, dependency_of
+from telex.binding._reading import read_values
+from telex.websockets import WebSocket, link_of
+
+_WHAT: Final = "closing the dependencies"
+
+
+class Dependencies:
+    """Fills the arguments of one call and closes what it opened; an asynchronous context manager.
+
+    Args:
+        ws: The connection. What is made for it once is shared by all calls for it.
+    """
+
+    def __init__(self, ws: WebSocket) -> None:
+        self._ws = ws
+        self._progress = link_of(ws).progress
+        self._overrides = settings_of(ws.scope).dependency_overrides
+        self._read: dict[Value, Any] = {}
+        self._for_connection: list[Open] = []
+        self._for_handshake: list[Open] = []
+        self._made: list[object] = []
+
+    async def arguments(self, plan: Plan) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments for a plan.
+
+        Raises:
+            BindingError: The request does not give what is asked for; nothing was called.
+            Exception: What a dependency raised.
+        """
+        if self._overrides:
+            plan = self._overridden(plan, ())
+        self._read = read_values(_values(plan), self._ws)
+        if not self._progress.open:
+            self._progress.on_accept.append(self._release_handshake)
+        return await self._arguments(plan)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close everything, with the exception; raises what that was turned into."""
+        if isinstance(exc, GeneratorExit):
+            # The event loop is gone: nothing can be awaited any more.
+            return
+        with contextlib.suppress(ValueError):
+            self._progress.on_accept.remove(self._release_handshake)
+        for key in self._made:
+            self._progress.bound.pop(key, None)
+        if self._for_handshake or self._for_connection:
+            work = close_all([*self._for_connection, *self._for_handshake], exc)
+            await Uncancelled(work, CLEANUP_TIMEOUT, _WHAT)
+
+    async def _release_handshake(self) -> None:
+        opened, self._for_handshake = self._for_handshake, []
+        for each in opened:
+            self._progress.bound.pop(each.key, None)
+        await Uncancelled(close_all(opened, None), CLEANUP_TIMEOUT, _WHAT)
+
+    def _overridden(self, plan: Plan, within: tuple[object, ...]) -> Plan:
+        """Return a plan with what the application has put in place of its dependencies.
+
+        A replacement may depend on what it replaces, which is then the original.
+        """
+
+        def replaced(step: Dependency) -> Dependency:
+            other = None if step.call in within else self._overrides.get(step.call)
+            if other is not None:
+                step = dependency_of(other, step)
+            return replace(step, plan=self._overridden(step.plan, (*within, step.call)))
+
+        return plan.replaced(replaced)
+
+    async def _arguments(self, plan: Plan) -> tuple[list[Any], dict[str, Any]]:
+        made: dict[Step, Any] = {}
+        for step in plan.steps():
+            if isinstance(step, Dependency):
+                made[step] = await self._value(step)
+
+        def argument(step: Step) -> Any:
+            if isinstance(step, Given):
+                return step.get(self._ws)
+            return made[step] if isinstance(step, Dependency) else self._read[step]
+
+        return plan.call_with(argument)
+
+    async def _value(self, step: Dependency) -> Any:
+        key = (step.call, step.scope)
+        bound = self._progress.bound
+        if step.use_cache and key in bound:
+            return bound[key]
+        positional, named = await self._arguments(step.plan)
+        call = functools.partial(step.run, *positional, **named)
+        make = self._call(step, call) if step.kind == "function" else self._enter(step, call, key)
+        value = await make
+        if step.use_cache:
+            bound[key] = value
+            self._made.append(key)
+        return value
+
+    async def _call(self, step: Dependency, call: Callable[[], Any]) -> Any:
+        if step.thread:
+            return await asyncio.to_thread(call)
+        value = call()
+        return await value if inspect.isawaitable(value) else value
+
+    async def _enter(self, step: Dependency, call: Callable[[], Any], key: object) -> Any:
+        manager = manager_of(call, step.kind, thread=step.thread)
+        value = await manager.__aenter__()
+        opened = self._for_handshake if step.scope == "handshake" else self._for_connection
+        opened.append(Open(manager, key))
+        return value
+
+
+def _values(plan: Plan) -> Iterator[Value]:
+    for step in plan.steps():
+        if isinstance(step, Value):
+            yield step
+        elif isinstance(step, Dependency):
+            yield from _values(step.plan)

@@ -1,0 +1,311 @@
+"""From a signature to a plan, once for each handler: where every argument will come from.
+
+Everything that is wrong with a signature is found here, with the name of the parameter. Serving a
+connection looks at no signature.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeAlias
+
+from telex.binding._coerce import Convert, converter, describe_type, fields_of, is_many
+from telex.binding._signature import EMPTY, UNKNOWN, Declared, declared, describe, innermost
+from telex.binding._sources import Take, taker
+from telex.connection import Connection
+from telex.datastructures import State
+from telex.params import DependencyScope, Depends, Param, Path, Where
+from telex.websockets import WebSocket, link_of
+
+CONNECTION_NAMES: Final = ("websocket", "ws")
+
+Kind: TypeAlias = Literal["function", "generator", "async generator"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """An argument from the request.
+
+    Attributes:
+        where: The part of the request.
+        key: Its name there.
+        take: Gets it from the connection, `ABSENT` when it is not there.
+        convert: Makes a value of it.
+        default: Gives the value when it is not there; `None`: it is required.
+        secret: Whether it must not be shown.
+        expected: The name of its type.
+    """
+
+    where: Where
+    key: str
+    take: Take
+    convert: Convert
+    default: Callable[[], Any] | None
+    secret: bool
+    expected: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """An argument that is there: the connection, its state, the application."""
+
+    get: Callable[[WebSocket], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dependency:
+    """An argument that a callable makes.
+
+    Attributes:
+        call: The callable that was named, which stands for it.
+        run: The one that is called; another one where it is overridden.
+        kind: What is to be done with what it returns.
+        plan: How it is called.
+        use_cache: Whether one call per connection is enough.
+        scope: How long a generator stays open.
+        thread: Whether it runs in a thread.
+    """
+
+    call: Callable[..., Any]
+    run: Callable[..., Any]
+    kind: Kind
+    plan: Plan
+    use_cache: bool
+    scope: DependencyScope
+    thread: bool
+
+
+Step: TypeAlias = Value | Given | Dependency
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How a callable is called.
+
+    Attributes:
+        name: The callable, for error texts.
+        positional: The arguments by position.
+        named: The arguments by name.
+        needs: Names that must be parameters of the path.
+    """
+
+    name: str
+    positional: tuple[Step, ...]
+    named: tuple[tuple[str, Step], ...]
+    needs: frozenset[str]
+
+    def steps(self) -> Iterator[Step]:
+        """Go through the arguments."""
+        yield from self.positional
+        for _, step in self.named:
+            yield step
+
+    def call_with(self, argument: Callable[[Step], Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments, each made by a function from its step."""
+        return [argument(s) for s in self.positional], {n: argument(s) for n, s in self.named}
+
+    def replaced(self, replacement: Callable[[Dependency], Dependency]) -> Plan:
+        """Return the same plan with every dependency replaced by what a function returns."""
+
+        def new(step: Step) -> Step:
+            return replacement(step) if isinstance(step, Dependency) else step
+
+        positional = tuple(new(step) for step in self.positional)
+        return replace(self, positional=positional, named=tuple((n, new(s)) for n, s in self.named))
+
+    @property
+    def has_dependencies(self) -> bool:
+        """Whether something has to be called first."""
+        return any(isinstance(step, Dependency) for step in self.steps())
+
+
+_injectables: Final[dict[type, Callable[[WebSocket], Any]]] = {State: lambda ws: ws.state}
+
+
+def register_injectable(cls: type, get: Callable[[WebSocket], Any]) -> None:
+    """Fill parameters annotated with a class, or one derived from it, with what a function gives.
+
+    For whoever builds on binding and must not be imported by it.
+    """
+    _injectables[cls] = get
+
+
+def build_plan(fn: Callable[..., Any], *, message: bool = False) -> Plan:
+    """Return the plan for a callable.
+
+    Args:
+        fn: The callable.
+        message: Whether it is called for each message, so that dependencies may live as long.
+
+    Raises:
+        TypeError: A parameter that nothing can fill; the text names it.
+    """
+    try:
+        return _Builder(message=message).plan(fn)
+    except _Misdeclared as error:
+        raise TypeError(str(error)) from error.__cause__
+
+
+def dependency_of(call: Callable[..., Any], instead_of: Dependency) -> Dependency:
+    """Return a callable as a dependency in place of another one, with that one's options.
+
+    Raises:
+        TypeError: A parameter that nothing can fill, or it cannot run where the other one does.
+    """
+    plan = build_plan(call, message=instead_of.scope == "message")
+    thread = instead_of.thread and not _is_async(call)
+    return replace(instead_of, run=call, kind=_kind(call), plan=plan, thread=thread)
+
+
+class _Builder:
+    """Builds one plan, and those of the dependencies in it."""
+
+    def __init__(self, *, message: bool) -> None:
+        self._message = message
+        self._within: list[Callable[..., Any]] = []
+        self._scopes: list[DependencyScope] = []
+
+    def plan(self, fn: Callable[..., Any]) -> Plan:
+        positional: list[Step] = []
+        named: list[tuple[str, Step]] = []
+        needs: set[str] = set()
+        for parameter in declared(fn):
+            try:
+                step = self._step(parameter, needs)
+            except _Misdeclared:
+                raise
+            except TypeError as error:
+                where = f"{describe(fn)}: parameter {parameter.name!r}"
+                raise _Misdeclared(f"{where}: {error}") from error
+            if parameter.positional:
+                positional.append(step or _constant(parameter.default))
+            elif step is not None:
+                named.append((parameter.name, step))
+        return Plan(describe(fn), tuple(positional), tuple(named), frozenset(needs))
+
+    def _step(self, parameter: Declared, needs: set[str]) -> Step | None:
+        """Return where an argument comes from, `None` when it is left alone."""
+        marker = parameter.marker
+        if isinstance(marker, Depends):
+            return self._dependency(parameter, marker, needs)
+        if marker is not None:
+            return _value(parameter, marker)
+        given = _given(parameter)
+        if given is not None:
+            return given
+        if parameter.default is EMPTY:
+            needs.add(parameter.name)
+            return _value(parameter, Path())
+        try:
+            # It is filled when the path has such a parameter.
+            return _value(parameter, Path())
+        except TypeError:
+            return None
+
+    def _dependency(self, parameter: Declared, marker: Depends, needs: set[str]) -> Dependency:
+        call = marker.dependency if marker.dependency is not None else parameter.hint
+        if not callable(call) or call is UNKNOWN:
+            raise TypeError("Depends() without a function needs a class as the type")
+        if parameter.default is not EMPTY:
+            raise TypeError("a dependency has no default")
+        if any(call is each for each in self._within):
+            chain = " -> ".join(describe(each) for each in (*self._within, call))
+            raise TypeError(f"it depends on itself: {chain}")
+        self._check_scope(marker.scope)
+        if marker.thread and _is_async(call):
+            raise TypeError(f"{describe(call)} is asynchronous and cannot run in a thread")
+        self._within.append(call)
+        self._scopes.append(marker.scope)
+        try:
+            plan = self.plan(call)
+        finally:
+            self._within.pop()
+            self._scopes.pop()
+        needs |= plan.needs
+        kind, cached, thread = _kind(call), marker.use_cache, marker.thread
+        return Dependency(call, call, kind, plan, cached, marker.scope, thread)
+
+    def _check_scope(self, scope: DependencyScope) -> None:
+        if scope == "message" and not self._message:
+            raise TypeError("scope='message' is for listeners, which are called for each message")
+        outer = self._scopes[-1] if self._scopes else None
+        if outer is not None and scope not in ("connection", outer):
+            raise TypeError(f"a dependency with scope={outer!r} outlives one with scope={scope!r}")
+
+
+class _Misdeclared(TypeError):
+    """The error of a parameter, named already."""
+
+
+def _given(parameter: Declared) -> Given | None:
+    """Return the step for what is there anyway, found by type or by name."""
+    hint = parameter.hint
+    if isinstance(hint, type):
+        if issubclass(hint, WebSocket):
+            return Given(_face(hint))
+        for cls, get in _injectables.items():
+            if issubclass(hint, cls):
+                return Given(get)
+    if hint is Connection or (parameter.name in CONNECTION_NAMES and parameter.default is EMPTY):
+        return Given(_itself)
+    return None
+
+
+def _constant(value: Any) -> Given:
+    return Given(lambda _: value)
+
+
+def _itself(ws: WebSocket) -> WebSocket:
+    return ws
+
+
+def _face(cls: type[WebSocket]) -> Callable[[WebSocket], WebSocket]:
+    """Return what gives the connection as an object of a class, another one over the same link."""
+    if cls is WebSocket:
+        return _itself
+
+    def face(ws: WebSocket) -> WebSocket:
+        return ws if isinstance(ws, cls) else cls(ws.scope, *link_of(ws).asgi)
+
+    return face
+
+
+def _value(parameter: Declared, marker: Param) -> Value:
+    where, hint = marker.where, Any if parameter.hint is UNKNOWN else parameter.hint
+    name = parameter.name.replace("_", "-") if where == "header" else parameter.name
+    key = marker.alias or name
+    fields = fields_of(hint) if marker.alias is None else None
+    convert = converter(hint, text_only=where != "path")
+    default = _default(parameter, marker)
+    take = taker(where, key, many=is_many(hint), fields=fields)
+    return Value(where, key, take, convert, default, marker.secret, describe_type(hint))
+
+
+def _default(parameter: Declared, marker: Param) -> Callable[[], Any] | None:
+    own = parameter.default is not EMPTY
+    if own and (marker.default is not ... or marker.default_factory is not None):
+        raise TypeError("it has two defaults, one in the marker and one behind '='")
+    if marker.default_factory is not None:
+        return marker.default_factory
+    value = parameter.default if own else marker.default
+    return None if value is ... else lambda: value
+
+
+def _kind(call: Any) -> Kind:
+    function = _function(call)
+    if inspect.isasyncgenfunction(function):
+        return "async generator"
+    return "generator" if inspect.isgeneratorfunction(function) else "function"
+
+
+def _is_async(call: Any) -> bool:
+    function = _function(call)
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _function(call: Any) -> Any:
+    """Return the function that runs when something is called; a class stays itself."""
+    plain = innermost(call)
+    return plain if inspect.isroutine(plain) or isinstance(plain, type) else plain.__call__

@@ -1,0 +1,82 @@
+"""A function with parameters becomes one without, which fills them for the current connection."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from telex.binding._dependencies import Dependencies
+from telex.binding._plan import Plan, Value, build_plan
+from telex.binding._reading import read_values
+from telex.context import current
+
+Bound = Callable[[], Awaitable[object]]
+
+_NEEDS: Final = "__telex_needs__"
+
+
+def bind(fn: Callable[..., Awaitable[object]], declares: Callable[..., Any] | None = None) -> Bound:
+    """Return a function without parameters that calls another one for the current connection.
+
+    Its dependencies are closed when it has ended, with what it raised. Two connections may call
+    it at the same time.
+
+    Args:
+        fn: The function to call.
+        declares: What has the parameters, where that is not the function itself: a class.
+
+    Raises:
+        TypeError: A parameter that nothing can fill; the text names it.
+        BindingError (when called): The request does not give what the parameters ask for; nothing
+            was called.
+    """
+    plan = build_plan(fn if declares is None else declares)
+    if not plan.positional and not plan.named:
+        return fn
+    bound = _with_dependencies(fn, plan) if plan.has_dependencies else _with_values(fn, plan)
+    setattr(bound, _NEEDS, plan.needs)
+    return bound
+
+
+def needs_of(endpoint: Bound) -> frozenset[str]:
+    """Return the names that must be parameters of the path for a bound function to be called."""
+    needs: frozenset[str] = getattr(endpoint, _NEEDS, frozenset())
+    return needs
+
+
+def needing(endpoint: Bound, names: frozenset[str]) -> Bound:
+    """Return a function that does the same, and needs more of the path."""
+    if names <= needs_of(endpoint):
+        return endpoint
+    # Not set on the function itself, which may be anybody's.
+    same = functools.partial(endpoint)
+    setattr(same, _NEEDS, needs_of(endpoint) | names)
+    return same
+
+
+def _with_values(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
+    values = tuple(step for step in plan.steps() if isinstance(step, Value))
+
+    @functools.wraps(fn, updated=())
+    async def bound() -> object:
+        ws = current.get()
+        read = read_values(values, ws) if values else {}
+
+        def argument(step: Any) -> Any:
+            return read[step] if isinstance(step, Value) else step.get(ws)
+
+        positional, named = plan.call_with(argument)
+        return await fn(*positional, **named)
+
+    return bound
+
+
+def _with_dependencies(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
+    @functools.wraps(fn, updated=())
+    async def bound() -> object:
+        async with Dependencies(current.get()) as dependencies:
+            positional, named = await dependencies.arguments(plan)
+            return await fn(*positional, **named)
+
+    return bound
