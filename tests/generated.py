@@ -14,6 +14,7 @@ from telex._state import APPLICATION, CLIENT, Phase
 from telex.close_codes import all_close_codes
 from telex.middleware import errors
 from telex.routing import _convertors
+from testing import rivals
 
 
 def _diagram(transitions: Mapping[tuple[Phase, str], Phase]) -> str:
@@ -83,6 +84,7 @@ SECTIONS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/lifecycle.md": {"endings": endings, "application": application, "client": client},
     "docs/errors.md": {"tree": tree, "answers": answers, "codes": codes},
     "docs/routing.md": {"convertors": convertors},
+    "docs/testing.md": {"clients": rivals.table},
     "docs/servers.md": {
         "versions": capabilities.versions,
         "application": capabilities.application,

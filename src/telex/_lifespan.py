@@ -46,16 +46,23 @@ async def serve_lifespan(
 
 @asynccontextmanager
 async def inner_lifespan(
-    app: ASGIApp, scope: Scope, *, name: str = "the HTTP application"
+    app: ASGIApp, scope: Scope, *, name: str = "the HTTP application", strict: bool = False
 ) -> AsyncIterator[None]:
     """Run the lifespan of another application for as long as the context is open.
 
     An application that knows no lifespan (it raises, or returns, before it answers) is left
     alone, as servers do.
 
+    Args:
+        app: The application.
+        scope: The lifespan scope; it gets a copy.
+        name: What it is called in error texts and in the log.
+        strict: Raise also what it raised without reporting it. Servers only log that.
+
     Raises:
         RuntimeError: Its start-up or shutdown failed; the text is what it reported, the cause
             what it raised, if it did.
+        Exception: What it raised instead, if `strict`.
     """
     inner = _InnerLifespan(app, {**scope}, name)
     try:
@@ -66,6 +73,8 @@ async def inner_lifespan(
             await inner.ask("shutdown")
     finally:
         await inner.stop()
+    if strict and inner.unreported is not None:
+        raise inner.unreported
 
 
 class _InnerLifespan:
@@ -76,6 +85,7 @@ class _InnerLifespan:
         self._scope = scope
         self._name = name
         self._failure: Exception | None = None
+        self.unreported: Exception | None = None
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._last_answer = ""
@@ -107,6 +117,7 @@ class _InnerLifespan:
                 log.debug("%s has no lifespan: %r", self._name, exc)
             elif not self._last_answer.endswith(".failed"):
                 log.exception("the lifespan of %s failed", self._name)
+                self.unreported = exc
             self._failure = exc
         finally:
             self._answers.put_nowait(None)

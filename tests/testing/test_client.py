@@ -201,7 +201,6 @@ async def test_lifespan_false_runs_none() -> None:
         assert client.state == {}
 
 
-@pytest.mark.xfail(strict=True, reason="telex._lifespan logs it and reports nothing")
 async def test_a_plain_application_that_raises_in_its_shutdown_fails_the_test() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -214,7 +213,6 @@ async def test_a_plain_application_that_raises_in_its_shutdown_fails_the_test() 
             pass
 
 
-@pytest.mark.xfail(strict=True, reason="telex._lifespan logs it and reports nothing")
 async def test_a_lifespan_that_breaks_between_start_and_end_fails_the_test() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()

@@ -363,7 +363,9 @@ async def test_what_the_application_raised_is_added_to_the_cancellation_of_the_t
         raise OwnError("of the application")
 
     with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(0.02), opened(fails):
+        async with asyncio.timeout(None) as limit, opened(fails):
+            await turns()
+            limit.reschedule(0)
             await asyncio.Event().wait()
     assert "OwnError: of the application" in "".join(traceback.format_exception(caught.value))
 
@@ -378,11 +380,13 @@ async def test_a_test_that_is_cancelled_while_it_leaves_leaves_nothing_behind() 
             ended.append("handler")
 
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.02), opened(stays, timeout=60):
+        async with asyncio.timeout(None) as limit, opened(stays, timeout=60):
             await turns()
+            limit.reschedule(asyncio.get_running_loop().time() + 0.02)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.02), opened(stays, timeout=60):
+        async with asyncio.timeout(None) as limit, opened(stays, timeout=60):
             await turns()
+            limit.reschedule(asyncio.get_running_loop().time() + 0.02)
             raise KeyError
     assert ended == ["handler", "handler"]
 

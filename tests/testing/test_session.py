@@ -580,3 +580,18 @@ async def test_a_deadline_of_the_application_is_not_nothing() -> None:
     async with opened(is_late) as ws:
         with pytest.raises(TimeoutError, match="the application's own"):
             await ws.expect_nothing(PATIENCE)
+
+
+async def test_text_that_no_client_can_send_is_refused_and_the_connection_stays_open() -> None:
+    async with opened(echo) as ws:
+        with pytest.raises(UnicodeEncodeError):
+            await ws.send_text("\ud800")
+        await ws.send_text("still there")
+        assert await ws.receive_text() == "still there"
+
+
+async def test_a_close_frame_without_a_code_has_no_reason() -> None:
+    async with opened(quiet) as ws:
+        with pytest.raises(ValueError, match=r"^a close frame without a code has no reason"):
+            await ws.close(None, "bye")
+        assert ws.closed is None

@@ -607,9 +607,8 @@ async def test_who_has_room_by_now_does_not_count_as_waiting() -> None:
     wire.pause(0)
     task = await sending(wire, text("a"))
     wire.resume()
-    assert (wire.blocked, task.done()) == (0, False)
     wire.pause(0)
-    assert wire.blocked == 0
+    assert (wire.blocked, task.done()) == (0, False)
     await soon(task)
 
 
@@ -668,8 +667,6 @@ async def test_a_send_that_is_cancelled_while_it_waits_waits_no_more() -> None:
     task.cancel()
     await asyncio.wait({task})
     assert (task.cancelled(), wire.blocked) == (True, 0)
-    wire.resume()
-    assert received(wire) == ["a"]
 
 
 # Not reading enough

@@ -117,7 +117,7 @@ class AsyncTestClient:
         try:
             if self._lifespan:
                 scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self._state}
-                run = inner_lifespan(self.app, scope, name="the application")
+                run = inner_lifespan(self.app, scope, name="the application", strict=True)
                 await self._within_deadline(self._stack.enter_async_context(run), "start-up")
         except BaseException:
             self._loop = None

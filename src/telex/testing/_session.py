@@ -67,11 +67,13 @@ class AsyncTestSession:
 
         Raises:
             TypeError: It is no `str`.
+            UnicodeEncodeError: It has lone surrogates, which no client can send.
             WebSocketDisconnect: The application has closed.
             WebSocketRuntimeError: The test has closed.
         """
         if not isinstance(data, str):
             raise TypeError(f"send_text takes a str, not {type(data).__name__}")
+        data.encode()
         await self.send({"type": "websocket.receive", "text": data})
 
     async def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
@@ -215,9 +217,11 @@ class AsyncTestSession:
             reason: The close reason, `None` for none.
 
         Raises:
-            ValueError: A code that no client may send (RFC 6455 §7.4), or a reason of more than
-                123 bytes.
+            ValueError: A code that no client may send (RFC 6455 §7.4), a reason without a code, or
+                one of more than 123 bytes.
         """
+        if code is None and reason:
+            raise ValueError("a close frame without a code has no reason (RFC 6455 §5.5.1)")
         if len((reason or "").encode()) > MAX_REASON_BYTES:
             raise ValueError(f"a close reason has at most {MAX_REASON_BYTES} bytes: {reason!r}")
         self._end.leave(CloseCode.NO_STATUS if code is None else check_code(code), reason)
