@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -121,7 +121,7 @@ def unsupported() -> str | None:
 
 
 @contextmanager
-def servers(commands: dict[str, Sequence[str]]) -> Iterator[list[Server]]:
+def servers(commands: Mapping[str, Sequence[str]]) -> Iterator[list[Server]]:
     """Start servers on one core, by name, and move this process to another where there is one.
 
     Args:

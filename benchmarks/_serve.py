@@ -1,4 +1,4 @@
-"""Serve an ASGI application for a benchmark: `python -m benchmarks._serve module:app`.
+"""Serve an ASGI application for a benchmark: `python benchmarks/_serve.py module:app`.
 
 uvicorn with one worker, its `websockets-sansio` back end, httptools and asyncio's own loop, and
 no log lines for connections. Prints the port, which is a free one.

@@ -1,4 +1,4 @@
-"""What a handshake with bound parameters costs. `python -m benchmarks.handshakes`.
+"""What a handshake with bound parameters costs. `python benchmarks/handshakes.py`.
 
 Prints the processor time that a server spends on one handshake (connect, accept, close) with a
 Telex application, with a FastAPI application that has the same handlers, and without a framework,
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
-from benchmarks._handshake_load import Handshakes, request
-from benchmarks._pairs import Round, cost, rate, ratio, rounds, servers, surroundings, unsupported
+from _handshake_load import Handshakes, request
+from _pairs import Round, cost, rate, ratio, rounds, servers, surroundings, unsupported
 
 ALLOWED: Final = 0.5
 """The median ratio at 3 parameters may be no larger."""
@@ -24,9 +24,9 @@ DECISIVE: Final = "3 parameters"
 OURS, THEIRS, BARE = "telex", "fastapi", "no framework"
 
 APPS: Final = {
-    OURS: "benchmarks.apps.handshakes_telex:app",
-    THEIRS: "benchmarks.apps.handshakes_fastapi:app",
-    BARE: "benchmarks.apps.bare:app",
+    OURS: "apps.handshakes_telex:app",
+    THEIRS: "apps.handshakes_fastapi:app",
+    BARE: "apps.bare:app",
 }
 
 QUERY: Final = "page=3&size=50&q=telex&order=name&tag=a&tag=b&level=1&level=2"
@@ -72,7 +72,7 @@ def heading() -> str:
 def measure(count: int, seconds: float) -> float:
     """Print all cases; return the ratio that decides."""
     deciding = 0.0
-    commands = {name: ("-m", "benchmarks._serve", app) for name, app in APPS.items()}
+    commands = {name: ("benchmarks/_serve.py", app) for name, app in APPS.items()}
     print(surroundings("uvicorn", "websockets", "httptools", "telex", "fastapi", "starlette"))
     print("Processor time of the server for one handshake:\n")
     print(heading())

@@ -1,40 +1,26 @@
-"""The pages in docs/: their examples run and do what the text says, their tables are the code's."""
+"""The pages in docs/: their examples run and do what the text says, their tables are the code's.
+
+Those about handler parameters, dependencies and origins are in `test_docs_handlers.py`.
+"""
 
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import json
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 from itsdangerous import TimestampSigner
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 import generated
 import pages
 import telex
 from clients import connected, rejection
+from documented import DOCS, RUNNABLE, example, shown
 from telex.testing import AsyncTestClient
-
-DOCS = sorted((pages.ROOT / "docs").glob("*.md"))
-RUNNABLE = {
-    block.name: block.code
-    for path in DOCS
-    for block in pages.blocks(path.read_text(encoding="utf-8"))
-    if block.name is not None
-}
-
-
-@functools.cache
-def example(name: str) -> Any:
-    """Run an example and return it as a module. Convertors are registered once a process."""
-    made = types.ModuleType(name)
-    exec(compile(RUNNABLE[name], f"docs:{name}", "exec"), made.__dict__)
-    return made
-
 
 # The pages
 
@@ -84,8 +70,9 @@ def test_every_example_runs(name: str) -> None:
     assert isinstance(example(name).app, telex.App)
 
 
-def test_every_example_is_played_below() -> None:
-    source = Path(__file__).read_text(encoding="utf-8")
+def test_every_example_is_played() -> None:
+    tests = Path(__file__).parent.glob("test_docs*.py")
+    source = "".join(path.read_text(encoding="utf-8") for path in tests)
     assert [name for name in RUNNABLE if f'example("{name}")' not in source] == []
 
 
@@ -230,6 +217,16 @@ async def test_a_group_has_its_prefix_and_its_guard() -> None:
     assert (await rejection(app, "/admin/log", headers={"x-staff": "no"})).status == 403
 
 
+async def test_urls_are_made_from_names() -> None:
+    module = example("urls")
+    assert module.path == "/shop/items/7"
+    async with connected(module.app, module.path) as ws:
+        assert [text async for text in ws] == ["ws://testserver/shop/items/8"]
+
+
+# middleware.md
+
+
 def signed(session: dict[str, str]) -> dict[str, str]:
     """The cookie that holds a session."""
     data = base64.b64encode(json.dumps(session).encode())
@@ -243,8 +240,39 @@ async def test_the_session_of_starlette_is_there() -> None:
     assert (await rejection(app, "/me", cookies=signed({}))).status == 401
 
 
-async def test_urls_are_made_from_names() -> None:
-    module = example("urls")
-    assert module.path == "/shop/items/7"
-    async with connected(module.app, module.path) as ws:
-        assert [text async for text in ws] == ["ws://testserver/shop/items/8"]
+@pytest.mark.parametrize(("staff", "status"), [("yes", 422), ("no", 422), ("false", 403)])
+async def test_only_staff_gets_through(staff: str, status: int) -> None:
+    app = example("socket-middleware").app
+    refused = await rejection(app, "/log/2024-02-29", headers={"x-staff": staff})
+    assert refused.status == status
+
+
+async def test_staff_reads_the_log() -> None:
+    app = example("socket-middleware").app
+    async with connected(app, "/log/2024-02-29", headers={"x-staff": "true"}) as ws:
+        assert [text async for text in ws] == ["nothing happened on 2024-02-29"]
+    assert (await rejection(app, "/log/2024-02-29")).status == 403
+    assert (await rejection(app, "/log/2023-02-29")).status == 404
+
+
+async def test_a_connection_middleware_counts_and_closes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = example("connection-middleware")
+    async with connected(module.app, "/echo") as ws:
+        for text in "abc":
+            await ws.send_text(text)
+        assert [text async for text in ws] == ["a", "b"]
+        assert ws.closed is not None
+        assert (ws.closed.code, ws.closed.reason) == (1008, "too many messages")
+    assert (await rejection(module.app, "/nowhere")).status == 404
+    assert module.limit.received == 3
+    assert capsys.readouterr().out == "/echo ended with 1008\n/nowhere ended with 1008\n"
+
+
+def test_the_warning_about_http_only_middleware_is_as_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    telex.App(middleware=[Middleware(CORSMiddleware)])
+    [line] = caplog.messages
+    assert line in shown("middleware.md", "text")

@@ -11,6 +11,7 @@ import pytest
 
 from telex import exceptions
 from telex.exceptions import (
+    BindingError,
     ImproperlyConfigured,
     MissingDependency,
     NoMatchFound,
@@ -35,6 +36,7 @@ BASES: dict[type[Exception], tuple[type, ...]] = {
     WebSocketFrameError: (WebSocketError, TypeError),
     WebSocketExpectError: (WebSocketError, AssertionError, TypeError, ValueError),
     WebSocketException: (WebSocketError,),
+    BindingError: (WebSocketError,),
     Reject: (WebSocketError,),
     RoutingError: (ValueError,),
     NoMatchFound: (LookupError,),
@@ -53,6 +55,16 @@ TEXTS: list[tuple[Exception, str]] = [
     (WebSocketExpectError("got 1"), "got 1"),
     (WebSocketException(), "close with code 1000"),
     (WebSocketException(1008, "no"), "close with code 1008: no"),
+    (
+        BindingError(
+            [
+                {"in": "query", "name": "page", "message": "required", "value": None},
+                {"in": "path", "name": "id", "message": "Expected `int`, got `str`", "value": "x"},
+            ]
+        ),
+        "query page: required; path id: Expected `int`, got `str`",
+    ),
+    (BindingError([]), ""),
     (Reject(), "reject the handshake with HTTP 403"),
     (Reject(401, "no", {"x": "y"}), "reject the handshake with HTTP 401"),
     (RoutingError("bad path"), "bad path"),
@@ -128,6 +140,13 @@ def test_a_rejection_keeps_what_it_was_given() -> None:
     error = Reject(401, b"no", headers)
     assert (error.status, error.body, error.headers) == (401, b"no", headers)
     assert (Reject().status, Reject().body, Reject().headers) == (403, b"", None)
+
+
+def test_a_binding_error_keeps_copies_of_what_it_was_given() -> None:
+    entry = {"in": "query", "name": "page", "message": "required", "value": None}
+    error = BindingError(iter([entry]))
+    entry.clear()
+    assert error.errors == [{"in": "query", "name": "page", "message": "required", "value": None}]
 
 
 def test_a_failed_lookup_keeps_a_copy_of_the_parameters() -> None:

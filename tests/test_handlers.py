@@ -13,10 +13,11 @@ import typing_extensions
 from starlette.websockets import WebSocket as StarletteWebSocket
 
 from peer import serve
-from telex import SocketRoute, WebSocket, WebSocketClose, websocket
+from telex import App, SocketRoute, WebSocket, WebSocketClose, websocket
 from telex._types import Receive, Scope, Send
+from telex.binding import describe
 from telex.connection import Connection
-from telex.handlers import describe, function_endpoint
+from telex.handlers import function_endpoint
 from telex.lifecycle import connection_app
 from telex.testing import AsyncTestClient, ConnectionRejected
 from telex.websockets import link_of
@@ -283,21 +284,6 @@ async def generator(ws: WebSocket) -> Any:
     yield ws
 
 
-async def two_connections(ws: WebSocket, websocket: WebSocket) -> None: ...
-
-
-async def of_unknown_use(ws: WebSocket, room: str, limit: int) -> None: ...
-
-
-async def half_a_triple(scope: Scope, receive: Receive) -> None: ...
-
-
-async def triple_by_keyword(*, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-
-async def triple_in_another_order(receive: Receive, scope: Scope, send: Send) -> None: ...
-
-
 class NotAsync:
     def __call__(self, ws: WebSocket) -> None: ...
 
@@ -313,12 +299,6 @@ class NotAsync:
         (generator, "generator must be an async function; it is an async generator"),
         (Holder, "Holder must be an async function"),
         (print, "print must be an async function"),
-        (two_connections, "has the parameters 'ws', 'websocket'; expected none"),
-        (of_unknown_use, "has the parameters 'room', 'limit'; expected none"),
-        (half_a_triple, "has the parameters 'scope', 'receive'; expected none"),
-        (triple_by_keyword, "'scope', 'receive', 'send'; expected none"),
-        (triple_in_another_order, "expected none, one connection"),
-        (Holder.method, "has the parameters 'self'"),
         ("handler", "a handler must be an async function, got 'handler'"),
         (None, "a handler must be an async function, got None"),
     ],
@@ -327,6 +307,60 @@ def test_what_cannot_be_a_handler_is_refused_at_registration(fn: Any, text: str)
     with pytest.raises(TypeError) as caught:
         function_endpoint(fn)
     assert text in str(caught.value)
+
+
+async def half_a_triple(scope: Scope, receive: Receive) -> None: ...
+
+
+async def triple_by_keyword(*, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+async def triple_in_another_order(receive: Receive, scope: Scope, send: Send) -> None: ...
+
+
+async def of_unknown_use(ws: WebSocket, room: str, limit: int) -> None: ...
+
+
+async def of_unknown_type(ws: WebSocket, missing: Missing) -> None: ...
+
+
+@pytest.mark.row("T74", "C66")
+@pytest.mark.parametrize(
+    ("fn", "name"),
+    [
+        (half_a_triple, "receive"),
+        (triple_by_keyword, "receive"),
+        (triple_in_another_order, "receive"),
+        (of_unknown_use, "limit"),
+        (Holder.method, "self"),
+    ],
+)
+def test_a_parameter_that_is_none_of_the_path_is_refused_by_the_router(fn: Any, name: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        App().websocket("/{elsewhere}/{room}")(fn)
+    assert str(caught.value) == (
+        f"handler {describe(fn)}: parameter {name!r} is none of the path "
+        "'/{elsewhere}/{room}'; annotate it with telex.WebSocket, or with Annotated[..., Query()] "
+        "(Path(), Header(), Cookie(), Depends(function))"
+    )
+
+
+@pytest.mark.row("T74")
+def test_a_type_for_the_type_checker_alone_cannot_be_filled() -> None:
+    with pytest.raises(TypeError) as caught:
+        function_endpoint(of_unknown_type)
+    assert str(caught.value) == (
+        f"{describe(of_unknown_type)}: parameter 'missing': its type cannot be told: "
+        "name 'Missing' is not defined"
+    )
+
+
+@pytest.mark.row("C66")
+async def test_two_parameters_may_be_the_connection() -> None:
+    async def handler(ws: WebSocket, websocket: WebSocket) -> None:
+        got.append(ws is websocket)
+
+    assert await refused_by(handler) is True
 
 
 def test_an_error_names_module_and_function() -> None:

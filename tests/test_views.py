@@ -6,13 +6,22 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from opened import soon, turns
 from peer import DEADLINE, B, D, Peer, T, make_scope, serve
-from telex import App, Reject, SocketView, WebSocket, WebSocketDisconnect, websocket
+from telex import (
+    App,
+    Query,
+    Reject,
+    SocketRoute,
+    SocketView,
+    WebSocket,
+    WebSocketDisconnect,
+    websocket,
+)
 from telex.context import current
 from telex.lifecycle import connection_app
 from telex.testing import AsyncTestClient, AsyncTestSession, ConnectionRejected
@@ -483,18 +492,49 @@ async def test_every_connection_has_an_instance_of_its_own() -> None:
 
 
 @pytest.mark.row("T47")
-async def test_a_constructor_with_defaults_is_fine_and_one_without_is_refused() -> None:
-    class Fine(SocketView):
+async def test_a_constructor_with_defaults_needs_nothing() -> None:
+    class View(SocketView):
         def __init__(self, limit: int = 3, *rest: int, **more: int) -> None:
-            self.limit = limit
+            assert (limit, rest, more) == (3, (), {})
 
-    class Demanding(SocketView):
-        def __init__(self, room: str, limit: int) -> None: ...
-
-    async with connected(Fine):
+    async with connected(View):
         pass
-    with pytest.raises(TypeError, match="parameters 'room', 'limit'; expected none"):
-        view_endpoint(Demanding)
+
+
+class Room(SocketView):
+    def __init__(self, ws: WebSocket, room: str, limit: Annotated[int, Query()] = 5) -> None:
+        self.values = (ws.path, room, limit)
+
+    async def on_connect(self) -> None:
+        await self.websocket.accept()
+        await self.websocket.send_json(self.values)
+
+
+@pytest.mark.row("T47")
+async def test_the_parameters_of_a_constructor_are_filled_for_each_connection() -> None:
+    app = App([SocketRoute("/rooms/{room}", Room)])
+    async with (
+        AsyncTestClient(app) as client,
+        client.websocket("/rooms/a?limit=7") as one,
+        client.websocket("/rooms/b") as other,
+    ):
+        assert await one.receive_json() == ["/rooms/a", "a", 7]
+        assert await other.receive_json() == ["/rooms/b", "b", 5]
+
+
+@pytest.mark.row("T47")
+async def test_a_constructor_whose_parameters_are_wrong_is_not_called() -> None:
+    app = App([SocketRoute("/rooms/{room}", Room)])
+    with pytest.raises(ConnectionRejected) as caught:
+        async with AsyncTestClient(app) as client, client.websocket("/rooms/a?limit=x"):
+            pass
+    assert caught.value.status == 422
+
+
+@pytest.mark.row("T47")
+def test_a_constructor_parameter_that_nothing_fills_is_refused_at_registration() -> None:
+    with pytest.raises(TypeError, match=r"Room: parameter 'room' is none of the path '/rooms'"):
+        App([SocketRoute("/rooms", Room)])
 
 
 @pytest.mark.row("K14", "K15", "K16")

@@ -24,8 +24,24 @@ async def conclude(scope: Scope, link: Link) -> None:
         await link.finish()
     finally:
         scope.pop(LINK_KEY, None)
+        _let_go(link)
         if log.isEnabledFor(logging.INFO):
             _write_line(scope, link.progress)
+
+
+def _let_go(link: Link) -> None:
+    """Undo the references in a circle: nobody is woken or overflows after the end.
+
+    Otherwise every connection left some thirty objects to the garbage collector, and running that
+    more often cost a third of the CPU of a handshake.
+    """
+    for each in link.links:
+        each.inbox.unwatch()
+        each.outlet.overflow = _nothing
+
+
+def _nothing() -> None:
+    """What happens when a queue overflows after the end."""
 
 
 def _write_line(scope: Scope, progress: Progress) -> None:

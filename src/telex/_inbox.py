@@ -8,6 +8,7 @@ taking a message and returning it, so a cancelled reader never carries one away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -109,6 +110,11 @@ class Inbox:
                 await self.source.stop()
         finally:
             await self._on_end()
+
+    def unwatch(self) -> None:
+        """Be told of the end no more; it has come."""
+        with contextlib.suppress(ValueError):
+            self.progress.watchers.remove(self._wake)
 
     def _wake(self) -> None:
         if self.progress.over and isinstance(self.source, AsgiSource):

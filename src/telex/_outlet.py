@@ -50,11 +50,11 @@ class Outlet:
         "_channel",
         "_closing",
         "_inbox",
-        "_overflow",
         "_progress",
         "_send",
         "_sender",
         "bounds",
+        "overflow",
         "queue",
     )
 
@@ -73,7 +73,7 @@ class Outlet:
         self._channel = channel
         self._inbox = inbox
         self.bounds = bounds
-        self._overflow = overflow
+        self.overflow = overflow
         self._sender: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
         self.queue: OutgoingQueue | None = None
@@ -143,9 +143,12 @@ class Outlet:
         return self._line().offer(data)
 
     async def forward(self, message: Message) -> None:
-        """Give a `websocket.send` to the server as it is, in its turn."""
+        """Give a `websocket.send` to the server, in its turn, as it is unless there are filters."""
         if self._progress.filters_out:
             message = self._filtered(message)
+        await self._forward(message)
+
+    async def _forward(self, message: Message) -> None:
         if self._sender is not None or (self.queue is not None and self.queue.busy):
             await self._in_turn(message)
             return
@@ -231,7 +234,8 @@ class Outlet:
     async def pass_on(self, kind: str, message: Message) -> None:
         """Give an event to the server for a link further in, in its turn."""
         if kind == "websocket.send":
-            await self.forward(message)
+            # The link further in has had it filtered.
+            await self._forward(message)
             return
         if kind == "websocket.close":
             await self._flush()
@@ -323,7 +327,7 @@ class Outlet:
     def _line(self) -> OutgoingQueue:
         """Return the queue, behind the message that is being sent."""
         if self.queue is None:
-            self.queue = OutgoingQueue(self.bounds, self._send_queued, self._overflow)
+            self.queue = OutgoingQueue(self.bounds, self._send_queued, self.overflow)
         if self._sender is not None:
             self.queue.hold()
         return self.queue

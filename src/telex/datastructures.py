@@ -16,7 +16,7 @@ from collections.abc import (
     ValuesView,
 )
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast, overload
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from multidict import CIMultiDict, MultiDict
 
@@ -161,7 +161,23 @@ class QueryParams(_Pairs):
 
     def __init__(self, query: str | bytes = b"") -> None:
         text = query if isinstance(query, str) else query.decode("utf-8", "replace")
-        self._pairs = MultiDict(parse_qsl(text, keep_blank_values=True))
+        self._pairs = MultiDict(
+            [
+                (_plain(name), _plain(value))
+                for name, _, value in [field.partition("=") for field in text.split("&") if field]
+            ]
+        )
+
+
+def _plain(text: str) -> str:
+    """Return what a piece of a query stands for.
+
+    `parse_qsl` does the same at three times the cost, which is the largest of a handshake that
+    binds parameters: most pieces hold nothing to decode.
+    """
+    if "+" in text:
+        text = text.replace("+", " ")
+    return unquote(text) if "%" in text else text
 
 
 class State(MutableMapping[str, Any]):
@@ -259,8 +275,9 @@ def parse_cookies(header_values: Iterable[str]) -> dict[str, str]:
             name, value = "", crumb
         # Not strip(): in latin-1 text it would eat the last byte of UTF-8 such as "à".
         name, value = name.strip(_BLANKS), value.strip(_BLANKS)
+        value = _unquote_cookie(value)
         if name or value:
-            cookies[name] = _unquote_cookie(value)
+            cookies[name] = value
     return cookies
 
 

@@ -33,7 +33,8 @@ class Param:
         default_factory: Called for the value when there is none.
 
     Raises:
-        TypeError: Both a default and a factory, or a factory that cannot be called.
+        TypeError: Both a default and a factory, a factory that cannot be called, an alias that is
+            no name, or `Param` itself.
     """
 
     where: ClassVar[Where]
@@ -47,6 +48,8 @@ class Param:
     def __post_init__(self) -> None:
         factory = self.default_factory
         name = type(self).__name__
+        if not hasattr(self, "where"):
+            raise TypeError(f"{name} does not say where; use Query, Path, Header or Cookie")
         if factory is not None and not callable(factory):
             raise TypeError(f"{name}(default_factory=) must be callable, got {factory!r}")
         if factory is not None and self.default is not ...:

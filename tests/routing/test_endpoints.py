@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from telex import WebSocket, websocket
+from telex import Query, WebSocket, websocket
 from telex.lifecycle import Endpoint, connection_app
 from telex.routing._endpoints import compile_endpoint, default_name, wrap
 from telex.testing import AsyncTestClient, ConnectionRejected
@@ -75,7 +75,7 @@ async def generator_handler() -> Any:
     yield 1
 
 
-async def odd_handler(what: int) -> None: ...
+async def odd_handler(what: Annotated[list[list[int]], Query()]) -> None: ...
 
 
 class NoView: ...
@@ -88,7 +88,7 @@ class NoView: ...
         (sync_handler, "sync_handler must be an async function"),
         (functools.partial(sync_handler), "sync_handler must be an async function"),
         (generator_handler, "generator"),
-        (odd_handler, "'what'"),
+        (odd_handler, r"odd_handler: parameter 'what': list\[list\[int\]\] cannot be read"),
         (NoView, "NoView is a class, but no SocketView"),
         (View(), "must be an async function"),
         ("app.handler", "'app.handler'"),

@@ -18,7 +18,7 @@ from peer import make_scope
 from telex import App, SocketView, WebSocket
 from telex._failures import observer
 from telex._types import ASGIApp, CloseRecord, Receive, Scope, Send
-from telex.testing import HandlersSurvived
+from telex.testing import ExpectationFailed, HandlersSurvived
 from telex.testing._owner import owner, watching_tasks
 from telex.testing._run import Run
 from telex.testing._wire import ClientGone, Wire
@@ -279,6 +279,27 @@ async def test_what_a_cleanup_raises_is_known(caplog: pytest.LogCaptureFixture) 
     assert run.failure is failure
     assert wire.closed == CloseRecord(1000, "", "server")
     assert logged(caplog) == [failure]
+
+
+async def test_a_cleanup_that_raises_cancelled_error_fails_the_test_and_cancels_nothing() -> (
+    None
+):
+    cancelled = asyncio.CancelledError()
+
+    async def cleanup() -> None:
+        raise cancelled
+
+    app = App()
+
+    @app.websocket("/")
+    async def handler(ws: WebSocket) -> None:
+        await ws.accept()
+        ws.add_cleanup(cleanup)
+
+    run, wire = started(app)
+    await over(run, wire)
+    assert isinstance(run.failure, ExpectationFailed)
+    assert run.failure.__cause__ is cancelled
 
 
 async def test_what_on_disconnect_raises_is_known(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,11 +12,10 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import contextvars
 import functools
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,7 +23,7 @@ from typing import Any, Final, Self
 from telex._cleanup import CLEANUP_TIMEOUT
 from telex._settings import settings_of
 from telex._uncancelled import Uncancelled
-from telex.binding._generators import Open, close_all, manager_of
+from telex.binding._generators import Open, close_all, in_thread, manager_of
 from telex.binding._plan import Dependency, Given, Plan, Step, Value, dependency_of
 from telex.binding._reading import read_values
 from telex.websockets import WebSocket, link_of
@@ -59,7 +58,8 @@ class Dependencies:
             plan = self._overridden(plan, ())
         self._read = read_values(_values(plan), self._ws)
         if not self._progress.open:
-            self._progress.on_accept.append(self._release_handshake)
+            # Before those further out, on which these may depend.
+            self._progress.on_accept.insert(0, self._release_handshake)
         return await self._arguments(plan)
 
     async def __aenter__(self) -> Self:
@@ -96,10 +96,11 @@ class Dependencies:
         """
 
         def replaced(step: Dependency) -> Dependency:
-            other = None if step.call in within else self._overrides.get(step.call)
+            call = _identity(step.call)
+            other = None if call in within else self._overrides.get(call)
             if other is not None:
                 step = dependency_of(other, step)
-            return replace(step, plan=self._overridden(step.plan, (*within, step.call)))
+            return replace(step, plan=self._overridden(step.plan, (*within, call)))
 
         return plan.replaced(replaced)
 
@@ -117,7 +118,9 @@ class Dependencies:
         return plan.call_with(argument)
 
     async def _value(self, step: Dependency) -> Any:
-        key = (step.call, step.scope)
+        # What is called is part of it: an application further in may override another function,
+        # and a replacement gets the original.
+        key = (_identity(step.call), _identity(step.run), step.scope)
         bound = self._progress.bound
         if step.use_cache and key in bound:
             return bound[key]
@@ -131,10 +134,9 @@ class Dependencies:
         return value
 
     async def _call(self, step: Dependency, call: Callable[[], Any]) -> Any:
-        if step.thread:
-            return await asyncio.to_thread(call)
-        value = call()
-        return await value if inspect.isawaitable(value) else value
+        value = await in_thread(contextvars.copy_context(), call) if step.thread else call()
+        # Anything else that can be awaited, a task or a pool, is the value.
+        return await value if isinstance(value, Coroutine) else value
 
     async def _enter(self, step: Dependency, call: Callable[[], Any], key: object) -> Any:
         manager = manager_of(call, step.kind, thread=step.thread)
@@ -142,6 +144,15 @@ class Dependencies:
         opened = self._for_handshake if step.scope == "handshake" else self._for_connection
         opened.append(Open(manager, key))
         return value
+
+
+def _identity(call: Any) -> Any:
+    """Return what stands for a callable in a dictionary: itself, unless that is impossible."""
+    try:
+        hash(call)
+    except TypeError:
+        return id(call)
+    return call
 
 
 def _values(plan: Plan) -> Iterator[Value]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from telex._cleanup import CLEANUP_TIMEOUT
+from telex._failures import report
 from telex._uncancelled import Uncancelled
 from telex.binding._plan import Kind
 
 Manager = contextlib.AbstractAsyncContextManager[Any]
+
+T = TypeVar("T")
 
 
 class Open(NamedTuple):
@@ -44,10 +49,26 @@ async def close_all(opened: list[Open], exc: BaseException | None) -> None:
             await manager.__aexit__(
                 None if exc is None else type(exc), exc, exc.__traceback__ if exc else None
             )
+        except GeneratorExit:
+            # The event loop is gone.
+            raise
         except BaseException as raised:
             exc = raised
     if exc is not None and exc is not original:
         raise exc
+
+
+def in_thread(context: contextvars.Context, call: Callable[[], T]) -> asyncio.Future[T]:
+    """Call a function in a thread, with the context variables of a context."""
+
+    def run() -> T:
+        try:
+            return call()
+        except StopIteration as exc:
+            # No future can hold it.
+            raise RuntimeError(f"{call!r} raised StopIteration") from exc
+
+    return asyncio.get_running_loop().run_in_executor(None, context.run, run)
 
 
 class _InLoop(Manager):
@@ -69,16 +90,36 @@ class _InLoop(Manager):
 
 
 class _InThread(_InLoop):
-    """The same, each step in a thread. A step that has begun is waited for."""
+    """The same, each step in a thread, all in one context. A step that has begun is waited for."""
+
+    def __init__(self, manager: contextlib.AbstractContextManager[Any]) -> None:
+        super().__init__(manager)
+        self._context = contextvars.copy_context()
 
     async def __aenter__(self) -> Any:
-        step = asyncio.to_thread(self._manager.__enter__)
+        step = in_thread(self._context, self._manager.__enter__)
         try:
-            return await Uncancelled(step, CLEANUP_TIMEOUT, "a dependency in a thread")
+            await asyncio.wait((step,))
         except asyncio.CancelledError as exc:
-            # It may be open by now, and nobody else would close it.
-            await self.__aexit__(type(exc), exc, exc.__traceback__)
+            await Uncancelled(self._undo(step, exc), CLEANUP_TIMEOUT, "a dependency in a thread")
             raise
+        return step.result()
+
+    async def _undo(self, step: asyncio.Future[Any], exc: BaseException) -> None:
+        """Close it once it is open: nobody else would."""
+        try:
+            await asyncio.wait((step,))
+        except asyncio.CancelledError:
+            # Too late for this connection, not for what it may be about to open.
+            step.add_done_callback(functools.partial(self._close_late, exc))
+            raise
+        step.result()
+        await self.__aexit__(type(exc), exc, exc.__traceback__)
+
+    def _close_late(self, exc: BaseException, step: asyncio.Future[Any]) -> None:
+        if not _failed(step):
+            leave = functools.partial(self._manager.__exit__, type(exc), exc, exc.__traceback__)
+            in_thread(self._context, leave).add_done_callback(_failed)
 
     async def __aexit__(
         self,
@@ -86,4 +127,13 @@ class _InThread(_InLoop):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        return await asyncio.to_thread(self._manager.__exit__, kind, exc, traceback)
+        leave = functools.partial(self._manager.__exit__, kind, exc, traceback)
+        return await in_thread(self._context, leave)
+
+
+def _failed(step: asyncio.Future[Any]) -> bool:
+    """Say whether a step that nobody waits for any more has failed, and why in the log."""
+    failure = step.exception()
+    if failure is not None:
+        report(failure, "a dependency in a thread failed after its connection had ended")
+    return failure is not None

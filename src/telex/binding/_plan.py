@@ -6,14 +6,17 @@ connection looks at no signature.
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
 
 from telex.binding._coerce import Convert, converter, describe_type, fields_of, is_many
 from telex.binding._signature import EMPTY, UNKNOWN, Declared, declared, describe, innermost
-from telex.binding._sources import Take, taker
+from telex.binding._sources import Take, outside, taker
 from telex.connection import Connection
 from telex.datastructures import State
 from telex.params import DependencyScope, Depends, Param, Path, Where
@@ -195,19 +198,19 @@ class _Builder:
         given = _given(parameter)
         if given is not None:
             return given
+        # The alias: it is the value of that name, and no type takes all of them.
+        by_name = Path(alias=parameter.name)
         if parameter.default is EMPTY:
             needs.add(parameter.name)
-            return _value(parameter, Path())
+            return _value(parameter, by_name)
         try:
             # It is filled when the path has such a parameter.
-            return _value(parameter, Path())
+            return _value(parameter, by_name)
         except TypeError:
             return None
 
     def _dependency(self, parameter: Declared, marker: Depends, needs: set[str]) -> Dependency:
-        call = marker.dependency if marker.dependency is not None else parameter.hint
-        if not callable(call) or call is UNKNOWN:
-            raise TypeError("Depends() without a function needs a class as the type")
+        call = marker.dependency if marker.dependency is not None else _class(parameter)
         if parameter.default is not EMPTY:
             raise TypeError("a dependency has no default")
         if any(call is each for each in self._within):
@@ -242,6 +245,7 @@ class _Misdeclared(TypeError):
 def _given(parameter: Declared) -> Given | None:
     """Return the step for what is there anyway, found by type or by name."""
     hint = parameter.hint
+    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if isinstance(hint, type):
         if issubclass(hint, WebSocket):
             return Given(_face(hint))
@@ -251,6 +255,17 @@ def _given(parameter: Declared) -> Given | None:
     if hint is Connection or (parameter.name in CONNECTION_NAMES and parameter.default is EMPTY):
         return Given(_itself)
     return None
+
+
+def _class(parameter: Declared) -> type:
+    """Return the class that a parameter is annotated with, without its type arguments."""
+    hint = parameter.hint
+    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    cls = get_origin(hint) or hint
+    if isinstance(cls, type) and cls is not UnionType:
+        return cls
+    because = "" if parameter.unclear is None else f", which cannot be told: {parameter.unclear}"
+    raise TypeError(f"Depends() without a function needs a class as the type{because}")
 
 
 def _constant(value: Any) -> Given:
@@ -273,13 +288,17 @@ def _face(cls: type[WebSocket]) -> Callable[[WebSocket], WebSocket]:
 
 
 def _value(parameter: Declared, marker: Param) -> Value:
+    if parameter.unclear is not None:
+        raise TypeError(f"its type cannot be told: {parameter.unclear}")
     where, hint = marker.where, Any if parameter.hint is UNKNOWN else parameter.hint
-    name = parameter.name.replace("_", "-") if where == "header" else parameter.name
-    key = marker.alias or name
-    fields = fields_of(hint) if marker.alias is None else None
-    convert = converter(hint, text_only=where != "path")
+    key = marker.alias or outside(where, parameter.name)
+    text_only = where != "path"
+    fields = fields_of(hint) if marker.alias is None or text_only else None
+    if fields is not None and marker.alias is not None:
+        raise TypeError(f"{describe_type(hint)} takes every name there is, so it has no alias")
+    convert = converter(hint, fields=fields, text_only=text_only)
     default = _default(parameter, marker)
-    take = taker(where, key, many=is_many(hint), fields=fields)
+    take = taker(where, key, many=is_many(hint), fields=fields, required=default is None)
     return Value(where, key, take, convert, default, marker.secret, describe_type(hint))
 
 
@@ -290,6 +309,9 @@ def _default(parameter: Declared, marker: Param) -> Callable[[], Any] | None:
     if marker.default_factory is not None:
         return marker.default_factory
     value = parameter.default if own else marker.default
+    if isinstance(value, (list, dict, set, bytearray)):
+        # Connections share no list.
+        return functools.partial(copy.deepcopy, value)
     return None if value is ... else lambda: value
 
 

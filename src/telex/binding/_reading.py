@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from telex.binding._coerce import Misfit
+from telex.binding._coerce import MISSING, Misfit
 from telex.binding._plan import Value
 from telex.binding._sources import ABSENT
 from telex.connection import Connection
 from telex.exceptions import BindingError
 
 _MAX_SHOWN: Final = 200
-"""Characters of a value that an error repeats."""
+"""Characters of a text that an error repeats: a value, a name, a message with one in it."""
+
+_MAX_ITEMS: Final = 10
+"""Values of a list that an error repeats."""
 
 
 def read_values(steps: Iterable[Value], connection: Connection) -> dict[Value, Any]:
     """Return the value of every step.
 
     Raises:
-        BindingError: Some are missing or do not fit; all of them are named.
+        BindingError: Some are missing or do not fit; all of them are named, each once.
     """
     values: dict[Value, Any] = {}
     problems: list[dict[str, Any]] = []
@@ -29,33 +32,33 @@ def read_values(steps: Iterable[Value], connection: Connection) -> dict[Value, A
             if step.default is not None:
                 values[step] = step.default()
             else:
-                problems.append(_problem(step, "", "required", None))
+                problems.append(_problem(step, "", MISSING, None))
             continue
         try:
             values[step] = step.convert(raw)
         except Misfit as misfit:
             problems += [_problem(step, *each, raw) for each in misfit.problems]
     if problems:
-        raise BindingError(problems)
+        # Several dependencies may ask for the same.
+        raise BindingError(p for n, p in enumerate(problems) if p not in problems[:n])
     return values
 
 
 def _problem(step: Value, field: str, message: str, raw: Any) -> dict[str, Any]:
     if isinstance(raw, dict):
-        # A type that takes everything: the field is the parameter.
-        name, _, _ = field.partition("[")
-        name = name.partition(".")[0] or step.key
-        raw = raw.get(name)
-    else:
-        name = step.key
-    if step.secret and raw is not None:
-        message, raw = f"not a valid {step.expected}", None
+        raw = raw.get(field)
+    if step.secret:
+        # What a converter says may repeat the value, or tell what would have been accepted.
+        message, raw = message if message == MISSING else f"not a valid {step.expected}", None
+    name, message = _cut(field or step.key), _cut(message)
     return {"in": step.where, "name": name, "message": message, "value": _shown(raw)}
 
 
 def _shown(raw: Any) -> Any:
-    if isinstance(raw, str):
-        return raw if len(raw) <= _MAX_SHOWN else f"{raw[:_MAX_SHOWN]}…"
     if isinstance(raw, list):
-        return [_shown(each) for each in raw[:10]]
-    return None if raw is None else str(raw)[:_MAX_SHOWN]
+        return [_shown(each) for each in raw[:_MAX_ITEMS]]
+    return None if raw is None else _cut(raw if isinstance(raw, str) else str(raw))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -30,6 +30,7 @@ class Declared(NamedTuple):
         marker: What `Annotated` says about where it comes from, else `None`.
         default: Its default, `EMPTY` without one.
         positional: Whether it can be given by position only.
+        unclear: Why its type cannot be told though it has an annotation, else `None`.
     """
 
     name: str
@@ -37,6 +38,19 @@ class Declared(NamedTuple):
     marker: Param | Depends | None
     default: Any
     positional: bool
+    unclear: str | None = None
+
+
+class _Nowhere(type):
+    """Makes what stands for a name that only the type checker knows, whatever is done with it."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls
+
+    def __getitem__(cls, _: object) -> Any:
+        return cls
 
 
 def innermost(fn: Any) -> Any:
@@ -58,7 +72,7 @@ def declared(fn: Callable[..., Any]) -> list[Declared]:
 
     Raises:
         TypeError: A signature that cannot be read, two markers on one parameter, or a marker in
-            place of a default.
+            place of a default or inside of a type.
     """
     filled: set[str] = set()
     partial: Any = fn
@@ -78,28 +92,52 @@ def declared(fn: Callable[..., Any]) -> list[Declared]:
 
 
 def _declared(fn: Callable[..., Any], parameter: inspect.Parameter) -> Declared:
-    hint = _hint(fn, parameter)
-    markers = []
-    if get_origin(hint) is Annotated:
-        plain, *extras = get_args(hint)
-        markers = [_made(each) for each in extras if _is_marker(each)]
-        kept = [each for each in extras if not _is_marker(each)]
-        hint = Annotated[plain, *kept] if kept else plain
     where = f"{describe(fn)}: parameter {parameter.name!r}"
-    if len(markers) > 1:
-        raise TypeError(f"{where} has {len(markers)} markers, {markers!r}; one is enough")
     if _is_marker(parameter.default):
-        marker = parameter.default
-        raise TypeError(f"{where}: {marker!r} belongs into Annotated[..., {marker!r}]")
+        kind = _kind_of(parameter.default)
+        raise TypeError(f"{where}: {kind}() is no default; annotate it: Annotated[..., {kind}()]")
+    try:
+        hint, unclear = _hint(fn, parameter)
+    except Exception as error:
+        raise TypeError(f"{where}: {error}") from error
+    extras: list[Any] = []
+    if get_origin(hint) is Annotated:
+        hint, *extras = get_args(hint)
+    markers = [each for each in extras if _is_marker(each)]
+    if len(markers) > 1:
+        kinds = " and ".join(f"{_kind_of(each)}()" for each in markers)
+        raise TypeError(f"{where} has {len(markers)} markers, {kinds}; one is enough")
+    inner = next(_markers_in(hint), None)
+    if inner is not None:
+        raise TypeError(
+            f"{where} has {_kind_of(inner)}() inside of its type; it belongs around all of it: "
+            f"Annotated[..., {_kind_of(inner)}()]"
+        )
+    kept = [each for each in extras if not _is_marker(each)]
+    named = [each.dependency for each in markers if isinstance(each, Depends)]
+    if unclear is not None and not _is_clear((*kept, *named)):
+        raise TypeError(f"{where}: {unclear}")
+    if unclear is not None and not _is_clear([hint]):
+        hint = UNKNOWN
+    else:
+        hint, unclear = Annotated[hint, *kept] if kept else hint, None
+    try:
+        marker = _made(markers[0]) if markers else None
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from error
     positional = parameter.kind is parameter.POSITIONAL_ONLY
-    marker = markers[0] if markers else None
-    return Declared(parameter.name, hint, marker, parameter.default, positional)
+    return Declared(parameter.name, hint, marker, parameter.default, positional, unclear)
 
 
 def _is_marker(thing: Any) -> bool:
     return isinstance(thing, (Param, Depends)) or (
-        isinstance(thing, type) and issubclass(thing, (Param, Depends)) and thing is not Param
+        isinstance(thing, type) and issubclass(thing, (Param, Depends))
     )
+
+
+def _kind_of(marker: Any) -> str:
+    cls: type = marker if isinstance(marker, type) else type(marker)
+    return cls.__name__
 
 
 def _made(marker: Any) -> Param | Depends:
@@ -108,24 +146,57 @@ def _made(marker: Any) -> Param | Depends:
     return made
 
 
-def _hint(fn: Any, parameter: inspect.Parameter) -> Any:
+def _markers_in(hint: Any) -> Iterator[Any]:
+    """Go through the markers where they are not looked for: `Annotated[int, Query()] | None`."""
+    for each in get_args(hint):
+        if get_origin(each) is Annotated:
+            yield from filter(_is_marker, get_args(each)[1:])
+        yield from _markers_in(each)
+
+
+def _is_clear(hints: Iterable[Any]) -> bool:
+    """Whether nothing in a type stands for a name that is not there."""
+    return not any(
+        isinstance(each, _Nowhere)
+        or isinstance(type(each), _Nowhere)
+        or not _is_clear(get_args(each))
+        for each in hints
+    )
+
+
+def _hint(fn: Any, parameter: inspect.Parameter) -> tuple[Any, str | None]:
+    """Return the type of a parameter, and what is wrong when not all of it can be told."""
     if parameter.annotation is parameter.empty:
-        return UNKNOWN
-    # One at a time: a name that exists for the type checker only spoils its own parameter alone.
+        return UNKNOWN, None
+    # One at a time: a name that exists for the type checker only spoils its own parameter alone,
+    # and not even that where a marker says enough: Annotated[Session, Depends(open_session)].
     holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-    try:
-        hints = get_type_hints(holder, _globals(fn), include_extras=True)
-    except Exception:
-        return UNKNOWN
-    return hints[parameter.name]
+    names, unclear = _globals(fn), None
+    nowhere: dict[str, Any] = {}
+    while True:
+        try:
+            hint = get_type_hints(holder, names, nowhere, include_extras=True)[parameter.name]
+            while hasattr(hint, "__value__"):
+                # A name for a type: type UserId = Annotated[int, Query()].
+                hint = hint.__value__
+        except NameError as error:
+            unclear = str(error)
+            if error.name is None or error.name in nowhere:
+                raise
+            nowhere[error.name] = _Nowhere(error.name, (), {})
+        else:
+            return hint, unclear
 
 
 def _globals(fn: Any) -> dict[str, Any]:
     """Return the names that the annotations of a callable can use."""
     fn = innermost(fn)
+    names: dict[str, Any] = {}
     if isinstance(fn, type):
-        module = sys.modules.get(fn.__module__)
-        return {**vars(module)} if module else {}
-    function: Any = inspect.unwrap(fn if inspect.isroutine(fn) else fn.__call__)
-    names: dict[str, Any] = getattr(function, "__globals__", {})
-    return names
+        # The fields of a dataclass are told where its bases are.
+        for cls in reversed(fn.__mro__):
+            names |= vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+        init: Any = inspect.getattr_static(fn, "__init__")
+        return names | getattr(inspect.unwrap(init), "__globals__", {})
+    function = inspect.unwrap(fn if inspect.isroutine(fn) else fn.__call__)
+    return names | getattr(function, "__globals__", {})

@@ -18,31 +18,52 @@ Take: TypeAlias = Callable[[Connection], Any]
 _Find: TypeAlias = Callable[[Connection, str], Any]
 
 
-def taker(where: Where, key: str, *, many: bool, fields: Sequence[Field] | None) -> Take:
+def taker(
+    where: Where, key: str, *, many: bool, fields: Sequence[Field] | None, required: bool = True
+) -> Take:
     """Return what gets a value.
 
     Args:
         where: The part of the request.
         key: The name there.
-        many: Whether all values of that name are wanted, as a list.
+        many: Whether all values of a name are wanted, as a list.
         fields: The names of which a dictionary is wanted, in place of one value; empty for all
             there are. `None`: one value.
+        required: Whether a dictionary is wanted where there are none of these names either.
     """
-    one, all_of, names = _ONE[where], _ALL[where], _NAMES[where]
+    find = (_ALL if many else _ONE)[where]
     if fields is None:
-        find = all_of if many else one
         return lambda connection: find(connection, key)
-    if not fields:
-        return lambda connection: {name: one(connection, name) for name in names(connection)}
+    if fields:
+        take = _each(where, fields)
+    else:
+        names = _NAMES[where]
+
+        def take(connection: Connection) -> dict[str, Any]:
+            return {name: find(connection, name) for name in names(connection)}
+
+    return take if required else lambda connection: take(connection) or ABSENT
+
+
+def outside(where: Where, name: str) -> str:
+    """Return the name that a parameter has outside when none is said: `user-agent` in headers."""
+    return name.replace("_", "-") if where == "header" else name
+
+
+def _each(where: Where, fields: Sequence[Field]) -> Take:
+    """Return what gets a value, or a list, for each field."""
+    finds = [
+        (
+            field.name,
+            field.name if field.renamed else outside(where, field.name),
+            (_ALL if field.many else _ONE)[where],
+        )
+        for field in fields
+    ]
 
     def take(connection: Connection) -> dict[str, Any]:
-        found = {}
-        for name, several in fields:
-            outside = name.replace("_", "-") if where == "header" else name
-            value = (all_of if several else one)(connection, outside)
-            if value is not ABSENT:
-                found[name] = value
-        return found
+        found = ((name, find(connection, key)) for name, key, find in finds)
+        return {name: value for name, value in found if value is not ABSENT}
 
     return take
 

@@ -14,7 +14,9 @@ they run for each of them; they return what goes on in place of the data, `str` 
 nothing.
 
 They are registered on the connection and wrap neither `receive` nor `send`, so that a server's
-faster path stays in use.
+faster path stays in use. Of a mounted application that is not Telex's they see the handshake and
+the end only. The record is `None` where nobody knows how it ended: such an application ended it,
+or the handshake was cancelled.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class HooksMiddleware:
         if scope["type"] == "websocket":
             ws = WebSocket(scope, receive, send)
             for each in self._middleware:
-                await attach(ws, each)
+                await _attach(ws, each)
                 if link_of(ws).progress.over:
                     return
         await self.app(scope, receive, send)
@@ -72,8 +74,14 @@ async def attach(ws: WebSocket, middleware: object) -> None:
         middleware: An object with some of the hooks; it goes inside of those attached before.
 
     Raises:
+        TypeError: An object without hooks, or with one that cannot be used.
         Exception: What `on_handshake` raises.
     """
+    check_hooks(middleware)
+    await _attach(ws, middleware)
+
+
+async def _attach(ws: WebSocket, middleware: object) -> None:
     on_handshake, on_message, on_send, on_close = (getattr(middleware, n, None) for n in HOOKS)
     progress = link_of(ws).progress
     if on_close is not None:
@@ -96,8 +104,10 @@ def check_hooks(middleware: object) -> None:
         TypeError: It has none of the hooks, or one that is no function or of the wrong kind.
     """
     name = type(middleware).__qualname__
+    if isinstance(middleware, type):
+        raise TypeError(f"connection middleware must be an object, not the class {middleware!r}")
     found = {hook: getattr(middleware, hook) for hook in HOOKS if hasattr(middleware, hook)}
-    if not found or isinstance(middleware, type):
+    if not found:
         raise TypeError(
             f"connection middleware {middleware!r} has no hook; expected an object with "
             f"{', '.join(HOOKS[:-1])} or {HOOKS[-1]}"

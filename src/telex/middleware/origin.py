@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from ipaddress import IPv6Address
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from telex._end import peer_name
 from telex._types import ASGIApp, Receive, Scope, Send
@@ -20,17 +20,24 @@ from telex.websockets import WebSocket
 
 log: Final = logging.getLogger("telex")
 
-_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+CHECKED_KEY: Final = "telex.origin_checked"
+"""Key of the scope by which a mounted application knows that one outside of it has checked."""
+
+_PORTS: Final = {"http": 80, "https": 443}
 _AS_HTTP: Final = {"ws": "http", "wss": "https"}
+_MAX_PORT: Final = 65_535
 _MAX_SHOWN: Final = 200
 
 
 class Origin(NamedTuple):
-    """Scheme, host and port, in the one form in which they can be compared."""
+    """Scheme, host and port, in the one form in which they can be compared.
+
+    Schemes without a usual port (`capacitor://localhost`) have `None` where none is written.
+    """
 
     scheme: str
     host: str
-    port: int
+    port: int | None
 
 
 class OriginMiddleware:
@@ -42,11 +49,12 @@ class OriginMiddleware:
             without cookies may come from anywhere. A list: every handshake with an `Origin` must
             come from the same origin or from one of these: `"https://example.com"`,
             `"https://*.example.com"` (any subdomain, not the domain itself), `"null"` for files
-            and sandboxes, `"*"` for every origin.
+            and sandboxes, `"*"` for every origin. Under a mount `None` leaves it to the
+            application outside, if that has checked, and a list is checked as well.
 
     Raises:
-        ValueError: Something that is no origin.
-        TypeError: One `str` in place of a list.
+        ValueError: Something that is no origin of a page.
+        TypeError: One `str` in place of a list, or a list of something else.
     """
 
     def __init__(self, app: ASGIApp, allowed_origins: Iterable[str] | None = None) -> None:
@@ -54,23 +62,31 @@ class OriginMiddleware:
         self._always = allowed_origins is not None
         self._is_allowed = allows(() if allowed_origins is None else allowed_origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve or refuse one connection; see the class."""
-        if scope["type"] == "websocket":
-            refused = self._refused(Connection(scope))
+        # No coroutine of its own, which would be kept as long as the connection.
+        if scope["type"] == "websocket" and (self._always or CHECKED_KEY not in scope):
+            scope[CHECKED_KEY] = True
+            refused = self._refused(scope)
             if refused is not None:
-                return await self._refuse(WebSocket(scope, receive, send), refused)
-        return await self.app(scope, receive, send)
+                return self._refuse(WebSocket(scope, receive, send), refused)
+        return self.app(scope, receive, send)
 
-    def _refused(self, connection: Connection) -> str | None:
+    def _refused(self, scope: Scope) -> str | None:
         """Return the origin that is not let in, `None` when the handshake is."""
-        headers = connection.headers
-        # More than one is nothing a browser sends.
-        origins = headers.getall("origin")
-        if not origins or not (self._always or "cookie" in headers):
+        origins, has_cookie = [], False
+        # Not through `Headers`: most handshakes need none of them decoded.
+        for name, value in scope.get("headers") or ():
+            lowered = bytes(name).lower()
+            if lowered == b"origin":
+                origins.append(bytes(value).decode("latin-1"))
+            elif lowered == b"cookie":
+                has_cookie = True
+        if not origins or not (self._always or has_cookie):
             return None
+        # More than one is nothing a browser sends.
         origin = ", ".join(origins)
-        if len(origins) == 1 and (self._is_allowed(origin) or _is_same(origin, connection)):
+        if len(origins) == 1 and (self._is_allowed(origin) or _is_same(origin, Connection(scope))):
             return None
         return origin
 
@@ -90,8 +106,8 @@ def allows(patterns: Iterable[str]) -> Callable[[str], bool]:
     """Return a function that says whether an `Origin` header is one of a list.
 
     Raises:
-        ValueError: Something that is no origin.
-        TypeError: One `str` in place of a list.
+        ValueError: Something that is no origin of a page.
+        TypeError: One `str` in place of a list, or a list of something else.
     """
     if isinstance(patterns, str):
         raise TypeError(f"allowed_origins must be a list of origins, not the str {patterns!r}")
@@ -99,18 +115,24 @@ def allows(patterns: Iterable[str]) -> Callable[[str], bool]:
     exact: set[Origin] = set()
     parents: list[Origin] = []
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"allowed_origins must be a list of str, {pattern!r} is none")
         if pattern in ("*", "null"):
             words.add(pattern)
         else:
             origin = parse_origin(pattern.replace("://*.", "://", 1))
-            if origin is None or "*" in origin.host:
+            if origin is None or origin.scheme in _AS_HTTP:
                 raise ValueError(
-                    f"allowed_origins: {pattern!r} is no origin; expected one such as "
+                    f"allowed_origins: {pattern!r} is no origin of a page; expected one such as "
                     "'https://example.com', 'https://*.example.com', 'null' or '*'"
                 )
             (parents.append if "://*." in pattern else exact.add)(origin)
 
+    listed = bool(words or exact or parents)
+
     def allowed(header: str) -> bool:
+        if not listed:
+            return False
         if "*" in words or header in words:
             return True
         origin = parse_origin(header)
@@ -121,29 +143,32 @@ def allows(patterns: Iterable[str]) -> Callable[[str], bool]:
     return allowed
 
 
-_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#@\\\s]+")
+_ORIGIN: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.\-]*)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._\-]+))(?::([0-9]{0,5}))?"
+)
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return an origin as it can be compared: lower case, with its port. `None` if it is none."""
-    if not _ORIGIN.fullmatch(text):
+    """Return an origin as it can be compared: lower case, with its port. `None` if it is none.
+
+    Hosts are written as browsers write them: `xn--` in place of letters beyond ASCII.
+    """
+    found = _ORIGIN.fullmatch(text)
+    if found is None:
         return None
+    scheme, address, name, digits = found.groups()
+    scheme = scheme.lower()
+    port = int(digits) if digits else _PORTS.get(scheme)
     try:
-        parts = urlsplit(text)
-        port = parts.port
+        host = name.lower() if address is None else str(IPv6Address(address))
     except ValueError:
         return None
-    scheme, host = parts.scheme.lower(), parts.hostname
-    if port is None:
-        port = _PORTS.get(scheme)
-    if not host or port is None:
-        return None
-    return Origin(scheme, host, port)
+    return None if port is not None and port > _MAX_PORT else Origin(scheme, host, port)
 
 
 def _is_below(origin: Origin, parent: Origin) -> bool:
     """Whether an origin is a subdomain of another one, on the same port."""
-    below = origin.host.endswith(f".{parent.host}")
+    below = origin.host.endswith(f".{parent.host}") and not origin.host.startswith(".")
     return below and (origin.scheme, origin.port) == (parent.scheme, parent.port)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from typing import Any, Final
+from weakref import WeakSet
 
 from starlette.middleware import Middleware
 
@@ -20,11 +21,15 @@ _SKIPS_WEBSOCKETS: Final = {
 }
 """Middleware that passes WebSockets by, and what does the job there."""
 
+_warned: Final[WeakSet[Middleware]] = WeakSet()
+"""Entries that were warned about: a route builds its stack again for each group it is put in."""
+
 
 def wrap_app(app: ASGIApp, middleware: Iterable[Middleware], where: str) -> ASGIApp:
     """Return an application with middleware around it, the first one outermost.
 
-    Middleware that is known to pass WebSockets by is put there all the same, with a warning.
+    Middleware that is known to pass WebSockets by is put there all the same, with one warning for
+    each entry.
 
     Args:
         app: The application.
@@ -38,15 +43,17 @@ def wrap_app(app: ASGIApp, middleware: Iterable[Middleware], where: str) -> ASGI
     for entry in reversed(entries):
         if not isinstance(entry, Middleware):
             raise TypeError(f"middleware of {where}: {entry!r} is no starlette Middleware(...)")
-        _warn(entry.cls, where)
+        _warn(entry, where)
         cls: Any = entry.cls
         app = cls(app, *entry.args, **entry.kwargs)
     return app
 
 
-def _warn(cls: Any, where: str) -> None:
+def _warn(entry: Middleware, where: str) -> None:
+    cls: Any = entry.cls
     # By name: importing the classes would cost everybody, to tell a few.
-    for each in getattr(cls, "__mro__", ()):
-        advice = _SKIPS_WEBSOCKETS.get(f"{each.__module__}.{each.__qualname__}")
-        if advice is not None:
-            log.warning("%s of %s passes WebSockets by: %s", cls.__qualname__, where, advice)
+    names = (f"{each.__module__}.{each.__qualname__}" for each in getattr(cls, "__mro__", ()))
+    advice = next((_SKIPS_WEBSOCKETS[name] for name in names if name in _SKIPS_WEBSOCKETS), None)
+    if advice is not None and entry not in _warned:
+        _warned.add(entry)
+        log.warning("%s of %s passes WebSockets by: %s", cls.__qualname__, where, advice)

@@ -227,7 +227,7 @@ class ClientEnd:
     async def _hear_last_words(self) -> None:
         """1011 says that something failed; what it was may come to light a moment later."""
         record = self.wire.closed
-        if record is None or record.closed_by == "client":
+        if record is None or record.closed_by == "client" or not self._options.raise_app_exceptions:
             return
         if record.code != CloseCode.INTERNAL_ERROR:
             return

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from telex import _failures
 from telex._types import ASGIApp, Scope
-from telex.testing._errors import HandlersSurvived
+from telex.testing._errors import ExpectationFailed, HandlersSurvived
 from telex.testing._owner import Owned, owner
 from telex.testing._parked import describe
 from telex.testing._wire import ClientGone, Wire
@@ -93,6 +93,10 @@ class Run:
         self._wire.app_ended()
 
     def _note(self, failure: BaseException) -> None:
+        if isinstance(failure, asyncio.CancelledError):
+            # Raised as it is, it would cancel the test instead of failing it.
+            cause, failure = failure, ExpectationFailed("the application raised CancelledError")
+            failure.__cause__ = cause
         if self.failure is None and not self._says_that_the_client_left(failure):
             self.failure = failure
             self._wire.bell.ring()

@@ -1,1 +1,0 @@
-"""What Telex costs, beside what others cost. See README.md in this folder."""
