@@ -333,7 +333,7 @@ async def test_a_view_is_told_of_the_end_when_its_dependencies_are_closed() -> N
     app.websocket("/")(View)
     async with connected(app) as ws:
         await ws.close()
-    assert seen == ["closed", "on_disconnect"]
+    assert seen == ["on_disconnect", "closed"]
 
 
 async def _block(ws: telex.WebSocket) -> None:

@@ -9,6 +9,7 @@ the handler has just ended.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -30,7 +31,7 @@ class DisconnectWatch:
         label: What to call the handler in the log.
     """
 
-    __slots__ = ("_grace", "_label", "_link", "_read", "_task", "_timer", "fired")
+    __slots__ = ("_context", "_grace", "_label", "_link", "_read", "_task", "_timer", "fired")
 
     def __init__(self, link: Link, grace: float | None, label: str) -> None:
         self._link = link
@@ -38,6 +39,7 @@ class DisconnectWatch:
         self._label = label
         self._read = 0
         self._task: asyncio.Task[object] | None = None
+        self._context: contextvars.Context | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.fired = 0
         """How often the handler was cancelled."""
@@ -47,6 +49,8 @@ class DisconnectWatch:
         if self._grace is None:
             return
         self._task = asyncio.current_task()
+        # A cancellation that comes out of the context of a clean-up would count as its own.
+        self._context = contextvars.copy_context()
         self._link.progress.watchers.append(self._noticed)
         if self._link.inbox.source.closed is not None:
             self._noticed()
@@ -75,7 +79,8 @@ class DisconnectWatch:
 
     def _later(self, then: Callable[[], None]) -> None:
         assert self._grace is not None
-        self._timer = asyncio.get_running_loop().call_later(self._grace, then)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._grace, then, context=self._context)
 
     def _look(self) -> None:
         # Plain ASGI tells of the end only to who asks. Code that may be asking itself comes first.

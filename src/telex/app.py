@@ -243,10 +243,11 @@ class App:
         run(self, host=host, port=port, **options)
 
 
-def _app_of(ws: WebSocket) -> App:
+def _app_of(ws: WebSocket, cls: type[App]) -> App:
     app = ws.get("app")
-    if not isinstance(app, App):
-        raise ImproperlyConfigured(f"a parameter of {ws.path!r} is an App, but no App serves it")
+    if not isinstance(app, cls):
+        wanted = cls.__qualname__
+        raise ImproperlyConfigured(f"a parameter of {ws.path!r} wants the {wanted}, got {app!r}")
     return app
 
 

@@ -29,6 +29,7 @@ from telex._link import LINK_KEY
 from telex._settings import Settings, settings_of
 from telex._state import Phase
 from telex._types import ASGIApp, Receive, Scope, Send
+from telex._uncancelled import Uncancelled
 from telex._watch import DisconnectWatch
 from telex.close_codes import CloseCode
 from telex.context import current
@@ -135,7 +136,8 @@ async def _cancelled(ws: WebSocket) -> None:
     try:
         await shielded(goodbye(), GOODBYE_TIMEOUT + CLEANUP_TIMEOUT, "closing with 1012")
     finally:
-        await shielded(_call_end_hook(ws, code), CLEANUP_TIMEOUT, "on_disconnect")
+        # In this task, to which what the hook leaves may belong.
+        await Uncancelled(_call_end_hook(ws, code), CLEANUP_TIMEOUT, "on_disconnect")
 
 
 async def _deliver_known_end(ws: WebSocket) -> None:

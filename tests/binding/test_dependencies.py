@@ -448,16 +448,29 @@ async def test_a_dependency_may_read_the_first_message() -> None:
         assert await ws.receive_text() == "secret"
 
 
-async def test_after_a_dependency_has_closed_the_handler_still_runs() -> None:
+async def test_after_a_dependency_has_closed_the_handler_is_not_called() -> None:
     async def closed(ws: WebSocket) -> None:
         await ws.accept()
         await ws.close(4000, "enough")
 
-    async def handler(ws: WebSocket, it: Annotated[None, Depends(closed)]) -> None:
-        log.append(ws.close_code)
+    async def handler(it: Annotated[None, Depends(closed)]) -> None:
+        log.append("called")
 
     assert await ending(serving(handler)) == (4000, "enough")
-    assert log == [4000]
+    assert log == []
+
+
+async def test_after_a_dependency_has_rejected_the_handler_is_not_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def rejected(ws: WebSocket) -> None:
+        await ws.reject(401)
+
+    async def handler(ws: WebSocket, it: Annotated[None, Depends(rejected)]) -> None:
+        await ws.accept()
+
+    assert (await rejection(serving(handler))).status == 401
+    assert caplog.records == []
 
 
 # Threads

@@ -148,7 +148,8 @@ async def test_a_replacement_that_cannot_be_called_is_an_error_of_the_connection
 ) -> None:
     app = telling(user)
     app.dependency_overrides[original] = lambda *, ws, size: size
-    assert (await rejection(app, raise_app_exceptions=False)).status == 422
+    assert (await rejection(app, raise_app_exceptions=False)).status == 500
+    assert "the path '/' has no parameter 'size'; it has none" in caplog.text
 
 
 async def test_a_dependency_that_cannot_be_hashed_does_not_disturb_overrides() -> None:

@@ -142,7 +142,7 @@ async def test_what_a_view_depends_on_lives_until_its_last_message() -> None:
         await ws.send_text("x")
         assert await ws.receive_text() == "session"
         assert log == ["open"]
-    assert log == ["open", "close", 1000]
+    assert log == ["open", 1000, "close"]
 
 
 # For whom

@@ -122,14 +122,8 @@ async def test_all_places_at_once_around_every_kind_of_handler(handler: Any, wra
     assert log == [*(f"{name}>" for name in order), *(f"<{name}" for name in reversed(order))]
 
 
-LOST = pytest.mark.xfail(strict=True, reason="what needs more of the path is put into a partial")
-
-
 @pytest.mark.row("KX4", "KX8")
-@pytest.mark.parametrize(
-    "handler",
-    [plain, with_connection, with_dependency, View, pytest.param(with_values, marks=LOST)],
-)
+@pytest.mark.parametrize("handler", [plain, with_connection, with_dependency, with_values, View])
 def test_every_middleware_sees_the_name_of_the_handler(handler: Any) -> None:
     seen: list[str] = []
 
@@ -141,10 +135,6 @@ def test_every_middleware_sees_the_name_of_the_handler(handler: Any) -> None:
     assert seen == [handler.__name__] * 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the signature of a bound handler is read through __wrapped__ and filled twice",
-)
 @pytest.mark.row("KX4")
 @pytest.mark.parametrize("handler", [with_connection, with_values, with_dependency])
 async def test_a_middleware_may_return_the_endpoint_it_was_given(handler: Any) -> None:

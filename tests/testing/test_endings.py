@@ -20,6 +20,7 @@ from telex.testing import (
     AsyncTestClient,
     ConnectionRejected,
     DeadlinePassed,
+    ExpectationFailed,
     HandlersSurvived,
     _run,
 )
@@ -218,8 +219,9 @@ async def test_a_handler_that_cancels_itself_breaks_the_connection(framework: st
 async def test_a_handler_of_telex_that_cancels_itself_fails_the_test() -> None:
     async with connected(build("Telex", endings.cancels_itself)) as ws:
         assert await ws.receive_text() == "going"
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(ExpectationFailed) as caught:
             await ws.receive_text()
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
 
 
 @silent_frameworks

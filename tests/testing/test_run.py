@@ -281,9 +281,7 @@ async def test_what_a_cleanup_raises_is_known(caplog: pytest.LogCaptureFixture) 
     assert logged(caplog) == [failure]
 
 
-async def test_a_cleanup_that_raises_cancelled_error_fails_the_test_and_cancels_nothing() -> (
-    None
-):
+async def test_a_cleanup_that_raises_cancelled_error_fails_the_test_and_cancels_nothing() -> None:
     cancelled = asyncio.CancelledError()
 
     async def cleanup() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -71,12 +71,31 @@ class Dependencies:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close everything, with the exception; raises what that was turned into."""
+        """Close everything, with the exception; raises what that was turned into.
+
+        Where a hook waits for the end of the connection, `on_disconnect` of a view, it is closed
+        behind that, for the view still holds what it got.
+        """
         if isinstance(exc, GeneratorExit):
             # The event loop is gone: nothing can be awaited any more.
             return
         with contextlib.suppress(ValueError):
             self._progress.on_accept.remove(self._release_handshake)
+        link = link_of(self._ws)
+        if link.end_hook is None:
+            await self._close(exc)
+        else:
+            link.end_hook = functools.partial(self._close_behind, link.end_hook, exc)
+
+    async def _close_behind(
+        self, hook: Callable[[int], Awaitable[None]], exc: BaseException | None, code: int
+    ) -> None:
+        try:
+            await hook(code)
+        finally:
+            await self._close(exc)
+
+    async def _close(self, exc: BaseException | None) -> None:
         for key in self._made:
             self._progress.bound.pop(key, None)
         if self._for_handshake or self._for_connection:

@@ -124,29 +124,41 @@ class Plan:
         return any(isinstance(step, Dependency) for step in self.steps())
 
 
-_injectables: Final[dict[type, Callable[[WebSocket], Any]]] = {State: lambda ws: ws.state}
+def _state(ws: WebSocket, cls: type[State]) -> State:
+    state = ws.state
+    return state if cls is State else cls(ws.scope["state"])
 
 
-def register_injectable(cls: type, get: Callable[[WebSocket], Any]) -> None:
+_injectables: Final[dict[type, Callable[[WebSocket, Any], Any]]] = {State: _state}
+
+
+def register_injectable(cls: type, get: Callable[[WebSocket, Any], Any]) -> None:
     """Fill parameters annotated with a class, or one derived from it, with what a function gives.
 
     For whoever builds on binding and must not be imported by it.
+
+    Args:
+        cls: The class.
+        get: Called with the connection and the class of the parameter.
     """
     _injectables[cls] = get
 
 
-def build_plan(fn: Callable[..., Any], *, message: bool = False) -> Plan:
+def build_plan(
+    fn: Callable[..., Any], *, message: bool = False, scope: DependencyScope | None = None
+) -> Plan:
     """Return the plan for a callable.
 
     Args:
         fn: The callable.
         message: Whether it is called for each message, so that dependencies may live as long.
+        scope: How long its result lives, if it is a dependency.
 
     Raises:
         TypeError: A parameter that nothing can fill; the text names it.
     """
     try:
-        return _Builder(message=message).plan(fn)
+        return _Builder(message=message, scope=scope).plan(fn)
     except _Misdeclared as error:
         raise TypeError(str(error)) from error.__cause__
 
@@ -157,7 +169,8 @@ def dependency_of(call: Callable[..., Any], instead_of: Dependency) -> Dependenc
     Raises:
         TypeError: A parameter that nothing can fill, or it cannot run where the other one does.
     """
-    plan = build_plan(call, message=instead_of.scope == "message")
+    scope = instead_of.scope
+    plan = build_plan(call, message=scope == "message", scope=scope)
     thread = instead_of.thread and not _is_async(call)
     return replace(instead_of, run=call, kind=_kind(call), plan=plan, thread=thread)
 
@@ -165,10 +178,10 @@ def dependency_of(call: Callable[..., Any], instead_of: Dependency) -> Dependenc
 class _Builder:
     """Builds one plan, and those of the dependencies in it."""
 
-    def __init__(self, *, message: bool) -> None:
+    def __init__(self, *, message: bool, scope: DependencyScope | None) -> None:
         self._message = message
         self._within: list[Callable[..., Any]] = []
-        self._scopes: list[DependencyScope] = []
+        self._scopes: list[DependencyScope] = [] if scope is None else [scope]
 
     def plan(self, fn: Callable[..., Any]) -> Plan:
         positional: list[Step] = []
@@ -251,7 +264,7 @@ def _given(parameter: Declared) -> Given | None:
             return Given(_face(hint))
         for cls, get in _injectables.items():
             if issubclass(hint, cls):
-                return Given(get)
+                return Given(functools.partial(_injected, get, hint))
     if hint is Connection or (parameter.name in CONNECTION_NAMES and parameter.default is EMPTY):
         return Given(_itself)
     return None
@@ -270,6 +283,10 @@ def _class(parameter: Declared) -> type:
 
 def _constant(value: Any) -> Given:
     return Given(lambda _: value)
+
+
+def _injected(get: Callable[[WebSocket, Any], Any], cls: type, ws: WebSocket) -> Any:
+    return get(ws, cls)
 
 
 def _itself(ws: WebSocket) -> WebSocket:

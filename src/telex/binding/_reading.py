@@ -9,7 +9,7 @@ from telex.binding._coerce import MISSING, Misfit
 from telex.binding._plan import Value
 from telex.binding._sources import ABSENT
 from telex.connection import Connection
-from telex.exceptions import BindingError
+from telex.exceptions import BindingError, ImproperlyConfigured
 
 _MAX_SHOWN: Final = 200
 """Characters of a text that an error repeats: a value, a name, a message with one in it."""
@@ -23,6 +23,7 @@ def read_values(steps: Iterable[Value], connection: Connection) -> dict[Value, A
 
     Raises:
         BindingError: Some are missing or do not fit; all of them are named, each once.
+        ImproperlyConfigured: The path has no parameter of that name.
     """
     values: dict[Value, Any] = {}
     problems: list[dict[str, Any]] = []
@@ -31,6 +32,12 @@ def read_values(steps: Iterable[Value], connection: Connection) -> dict[Value, A
         if raw is ABSENT:
             if step.default is not None:
                 values[step] = step.default()
+            elif step.where == "path":
+                # No client can leave that out.
+                raise ImproperlyConfigured(
+                    f"the path {connection.path!r} has no parameter {step.key!r}; "
+                    f"it has {sorted(connection.path_params) or 'none'}"
+                )
             else:
                 problems.append(_problem(step, "", MISSING, None))
             continue

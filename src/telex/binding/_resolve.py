@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from telex.binding._dependencies import Dependencies
 from telex.binding._plan import Plan, Value, build_plan
 from telex.binding._reading import read_values
 from telex.context import current
+from telex.websockets import link_of
 
 Bound = Callable[[], Awaitable[object]]
+
+B = TypeVar("B", bound=Callable[[], Awaitable[object]])
 
 _NEEDS: Final = "__telex_needs__"
 
@@ -50,7 +53,7 @@ def needing(endpoint: Bound, names: frozenset[str]) -> Bound:
     if names <= needs_of(endpoint):
         return endpoint
     # Not set on the function itself, which may be anybody's.
-    same = functools.partial(endpoint)
+    same = _named_like(endpoint, functools.partial(endpoint))
     setattr(same, _NEEDS, needs_of(endpoint) | names)
     return same
 
@@ -58,7 +61,6 @@ def needing(endpoint: Bound, names: frozenset[str]) -> Bound:
 def _with_values(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
     values = tuple(step for step in plan.steps() if isinstance(step, Value))
 
-    @functools.wraps(fn, updated=())
     async def bound() -> object:
         ws = current.get()
         read = read_values(values, ws) if values else {}
@@ -69,14 +71,24 @@ def _with_values(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
         positional, named = plan.call_with(argument)
         return await fn(*positional, **named)
 
-    return bound
+    return _named_like(fn, bound)
 
 
 def _with_dependencies(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
-    @functools.wraps(fn, updated=())
     async def bound() -> object:
-        async with Dependencies(current.get()) as dependencies:
+        ws = current.get()
+        async with Dependencies(ws) as dependencies:
             positional, named = await dependencies.arguments(plan)
+            if link_of(ws).progress.over:
+                # A dependency has rejected it, or the client did not wait.
+                return None
             return await fn(*positional, **named)
 
+    return _named_like(fn, bound)
+
+
+def _named_like(fn: Callable[..., Any], bound: B) -> B:
+    """Give a function the name of the one it calls, but not its signature."""
+    functools.update_wrapper(bound, fn, updated=())
+    del bound.__wrapped__  # type: ignore[attr-defined]
     return bound

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from telex._end import peer_name
 from telex._types import ASGIApp, Receive, Scope, Send
-from telex.connection import Connection
+from telex._url import scope_scheme
 from telex.websockets import WebSocket
 
 log: Final = logging.getLogger("telex")
@@ -74,19 +74,21 @@ class OriginMiddleware:
 
     def _refused(self, scope: Scope) -> str | None:
         """Return the origin that is not let in, `None` when the handshake is."""
-        origins, has_cookie = [], False
+        origins, hosts, has_cookie = [], [], False
         # Not through `Headers`: most handshakes need none of them decoded.
         for name, value in scope.get("headers") or ():
             lowered = bytes(name).lower()
             if lowered == b"origin":
                 origins.append(bytes(value).decode("latin-1"))
+            elif lowered == b"host":
+                hosts.append(bytes(value).decode("latin-1"))
             elif lowered == b"cookie":
                 has_cookie = True
         if not origins or not (self._always or has_cookie):
             return None
         # More than one is nothing a browser sends.
         origin = ", ".join(origins)
-        if len(origins) == 1 and (self._is_allowed(origin) or _is_same(origin, Connection(scope))):
+        if len(origins) == 1 and (self._is_allowed(origin) or _is_same(origin, scope, hosts)):
             return None
         return origin
 
@@ -172,11 +174,11 @@ def _is_below(origin: Origin, parent: Origin) -> bool:
     return below and (origin.scheme, origin.port) == (parent.scheme, parent.port)
 
 
-def _is_same(header: str, connection: Connection) -> bool:
+def _is_same(header: str, scope: Scope, hosts: list[str]) -> bool:
     """Whether a page comes from where the handshake went to: scheme, host and port."""
-    scheme = _AS_HTTP.get(connection.scheme, connection.scheme)
-    hosts = connection.headers.getall("host")
     if len(hosts) != 1:
         return False
+    scheme = scope_scheme(scope)
     origin = parse_origin(header)
-    return origin is not None and origin == parse_origin(f"{scheme}://{hosts[0]}")
+    there = parse_origin(f"{_AS_HTTP.get(scheme, scheme)}://{hosts[0]}")
+    return origin is not None and origin == there
