@@ -110,6 +110,8 @@ async def _ended(ws: WebSocket, failure: BaseException | None, settings: Setting
     """The handler has come to its end: see to it that the connection does too."""
     progress = link_of(ws).progress
     try:
+        if failure is None and progress.over:
+            return
         await _deliver_known_end(ws)
         if failure is not None:
             await answer(ws, failure, settings)

@@ -67,4 +67,4 @@ async def test_what_cancelling_loses_without_telex(quiet_server: Server) -> None
     if table.CANCELLED_RECEIVE.on(quiet_server) == "loses nothing":
         assert came_through == len(sent)
     else:
-        assert came_through < len(sent) / 2
+        assert came_through < len(sent)

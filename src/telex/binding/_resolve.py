@@ -6,11 +6,13 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
+from telex.binding._coerce import Misfit
 from telex.binding._dependencies import Dependencies
-from telex.binding._plan import Plan, Value, build_plan
+from telex.binding._plan import Given, Plan, Step, Value, build_plan
 from telex.binding._reading import read_values
+from telex.binding._sources import ABSENT
 from telex.context import current
-from telex.websockets import link_of
+from telex.websockets import WebSocket, link_of
 
 Bound = Callable[[], Awaitable[object]]
 
@@ -60,18 +62,39 @@ def needing(endpoint: Bound, names: frozenset[str]) -> Bound:
 
 def _with_values(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
     values = tuple(step for step in plan.steps() if isinstance(step, Value))
+    positional = [_getter(step) for step in plan.positional]
+    named = [(name, _getter(step)) for name, step in plan.named]
 
     async def bound() -> object:
         ws = current.get()
-        read = read_values(values, ws) if values else {}
-
-        def argument(step: Any) -> Any:
-            return read[step] if isinstance(step, Value) else step.get(ws)
-
-        positional, named = plan.call_with(argument)
-        return await fn(*positional, **named)
+        try:
+            # One getter an argument, made once: half the cost of `read_values` and its table.
+            args = [get(ws) for get in positional]
+            kwargs = {name: get(ws) for name, get in named}
+        except Misfit:
+            read_values(values, ws)
+            raise
+        return await fn(*args, **kwargs)
 
     return _named_like(fn, bound)
+
+
+def _getter(step: Step) -> Callable[[WebSocket], Any]:
+    """Return what gets one argument, or raises `Misfit` that does not say what is wrong."""
+    if not isinstance(step, Value):
+        assert isinstance(step, Given)
+        return step.get
+    take, convert, default = step.take, step.convert, step.default
+
+    def get(ws: WebSocket) -> Any:
+        raw = take(ws)
+        if raw is not ABSENT:
+            return convert(raw)
+        if default is None:
+            raise Misfit
+        return default()
+
+    return get
 
 
 def _with_dependencies(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
