@@ -212,6 +212,7 @@ def test_connect_names_the_extra_when_its_library_is_missing(
     )
 
 
+@pytest.mark.integration
 @pytest.mark.row("T89")
 async def test_run_serves_a_file_that_also_runs_by_itself(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(MAIN + BARE_RUN)
@@ -225,6 +226,7 @@ async def test_run_serves_a_file_that_also_runs_by_itself(tmp_path: Path) -> Non
         assert "Traceback" not in child.output
 
 
+@pytest.mark.integration
 async def test_a_wrong_import_string_shows_no_traceback(tmp_path: Path) -> None:
     async with start("-m", "telex", "run", "main", cwd=tmp_path) as child:
         assert await child.finish() == 2

@@ -23,6 +23,8 @@ from child import start
 from telex._cli_connect import Call, UsageError, parse_header, session, websocket_url
 from telex._cli_show import Screen
 
+pytestmark = pytest.mark.integration
+
 DEADLINE = 10.0
 
 

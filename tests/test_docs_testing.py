@@ -12,6 +12,8 @@ import pytest
 
 import pages
 
+pytestmark = pytest.mark.integration
+
 TEXT = (pages.ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 FILES = pages.files(TEXT)
 DEADLINE = 50

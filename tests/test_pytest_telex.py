@@ -12,6 +12,8 @@ import pytest
 
 pytest_plugins = ("pytester",)
 
+pytestmark = pytest.mark.integration
+
 DEADLINE = 50.0
 FUNCTION = "asyncio_default_fixture_loop_scope = function\n"
 
@@ -221,13 +223,11 @@ def test_all_have_stopped():
 """
 
 
-@pytest.mark.integration
 def test_servers_run_for_the_length_of_a_test(pytester: pytest.Pytester) -> None:
     result = run(pytester, f"{FUNCTION}asyncio_mode = strict", test_servers=SERVERS)
     result.assert_outcomes(passed=4)
 
 
-@pytest.mark.integration
 def test_a_server_that_does_not_stop_well_fails_its_test_and_stops_no_other_from_stopping(
     pytester: pytest.Pytester,
 ) -> None:
@@ -244,7 +244,6 @@ def test_all_have_stopped():
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_failing*", "*other cannot stop"])
 
 
-@pytest.mark.integration
 def test_a_server_that_cannot_start_fails_the_test_with_the_reason(
     pytester: pytest.Pytester,
 ) -> None:

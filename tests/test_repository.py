@@ -200,12 +200,14 @@ def import_alone(names: list[str], forbidden: list[str]) -> list[str]:
     return result.stdout.splitlines()
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_module_can_be_imported_alone_and_first(part: int) -> None:
     assert import_alone([module_name(path) for path in SOURCES[part::PARTS]], []) == []
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_core_is_enough_for_all_but_the_command_line(part: int) -> None:

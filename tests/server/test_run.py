@@ -163,6 +163,7 @@ def test_a_call_while_its_module_is_imported_starts_nothing_and_warns(
     served.assert_not_called()
 
 
+@pytest.mark.integration
 @pytest.mark.row("V13")
 async def test_a_script_answers_on_its_port_and_sigint_stops_it_cleanly(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(BARE_APP + f"run(app, port=0, {QUIET})\n")
@@ -174,6 +175,7 @@ async def test_a_script_answers_on_its_port_and_sigint_stops_it_cleanly(tmp_path
         assert "Traceback" not in server.output
 
 
+@pytest.mark.integration
 @pytest.mark.row("T89")
 async def test_uvicorn_may_import_a_script_with_a_bare_run(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(BARE_APP + "run(app, port=1)\n")
@@ -186,6 +188,7 @@ async def test_uvicorn_may_import_a_script_with_a_bare_run(tmp_path: Path) -> No
         assert server.output.count("Uvicorn running") == 1
 
 
+@pytest.mark.integration
 @pytest.mark.row("T89")
 async def test_workers_may_read_a_script_with_a_bare_run_again(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(BARE_APP + f"run('main:app', port=0, workers=2, {QUIET})\n")
