@@ -202,8 +202,7 @@ async def test_a_dependency_lets_in_or_refuses_and_is_closed() -> None:
     assert module.seen == ["opened", "closed"]
     refused = await rejection(module.app, "/me")
     assert (refused.status, refused.body) == (401, b"log in first")
-    # It was closed with the exception, so what stands behind the `yield` was left out.
-    assert module.seen == ["opened", "closed", "opened"]
+    assert module.seen == ["opened", "closed", "opened", "closed"]
 
 
 async def test_a_dependency_for_the_handshake_is_closed_after_accept() -> None:

@@ -7,7 +7,7 @@
 | named like a parameter of the path | its value, as the type says |
 | `Annotated[..., Query()]`, `Path()`, `Header()`, `Cookie()` | a value of the request |
 | `Annotated[..., Depends(function)]` | what the function returns or yields |
-| exactly `scope, receive, send`, and no others | the ASGI triple; its callables keep the state |
+| exactly `scope, receive, send`, none of the others | the ASGI triple, which keeps the state |
 
 A handler without parameters finds the connection in `telex.websocket`. Other parameters with a
 default, `*args` and `**kwargs` are left alone.
@@ -20,7 +20,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from telex.binding import bind, describe, innermost
+from telex.binding import bind, declared, describe, innermost
 from telex.context import current
 from telex.lifecycle import Endpoint
 from telex.websockets import link_of
@@ -62,8 +62,11 @@ def _takes_triple(fn: Callable[..., object]) -> bool:
         for each in inspect.signature(fn).parameters.values()
         if each.default is each.empty and each.kind not in variadic
     ]
-    return tuple(each.name for each in required) == _TRIPLE and all(
-        each.kind is not each.KEYWORD_ONLY for each in required
+    return (
+        tuple(each.name for each in required) == _TRIPLE
+        and all(each.kind is not each.KEYWORD_ONLY for each in required)
+        # Who asks for something else as well is told what is wrong with that.
+        and not any(each.marker for each in declared(fn))
     )
 
 

@@ -138,8 +138,7 @@ async def _cancelled(ws: WebSocket) -> None:
     try:
         await shielded(goodbye(), GOODBYE_TIMEOUT + CLEANUP_TIMEOUT, "closing with 1012")
     finally:
-        # In this task, to which what the hook leaves may belong.
-        await Uncancelled(_call_end_hook(ws, code), CLEANUP_TIMEOUT, "on_disconnect")
+        await _call_end_hook(ws, code)
 
 
 async def _deliver_known_end(ws: WebSocket) -> None:
@@ -160,10 +159,16 @@ async def _call_end_hook(ws: WebSocket, code: int | None = None) -> None:
     hook, link.end_hook = link.end_hook, None
     if hook is None:
         return
+    work = hook(_end_code(ws) if code is None else code)
     try:
-        await hook(_end_code(ws) if code is None else code)
+        # In this task, to which what it leaves may belong.
+        await Uncancelled(_awaited(work), CLEANUP_TIMEOUT, "on_disconnect")
     except Exception as exc:
         report(exc, "error after the end of %r for %s", ws.path, peer_name(ws.scope))
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
 
 
 def _check_result(result: object, ws: WebSocket) -> None:

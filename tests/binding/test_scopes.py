@@ -95,7 +95,7 @@ async def test_without_an_accept_it_is_released_at_the_end(end: str) -> None:
     assert log == (["Reject", "close"] if end == "raise" else ["handled", "close"])
 
 
-async def test_where_the_accept_is_past_it_is_released_at_the_end() -> None:
+async def test_where_the_accept_is_past_it_is_released_before_the_handler_is_called() -> None:
     def middleware(endpoint: Endpoint) -> Endpoint:
         async def wrapper() -> None:
             await websocket.accept()
@@ -107,7 +107,7 @@ async def test_where_the_accept_is_past_it_is_released_at_the_end() -> None:
         log.append("handled")
 
     await ending(serving(handler, middlewares=[middleware]))
-    assert log == ["open", "handled", "close"]
+    assert log == ["open", "close", "handled"]
 
 
 async def test_a_middleware_that_accepts_after_it_was_opened_releases_it() -> None:
@@ -123,7 +123,7 @@ async def test_a_middleware_that_accepts_after_it_was_opened_releases_it() -> No
         log.append("a new one")
 
     await ending(serving(handler, middlewares=[middleware]))
-    assert log == ["open", "close", "accepted", "open", "a new one", "close"]
+    assert log == ["open", "close", "accepted", "open", "close", "a new one"]
 
 
 async def test_those_further_in_are_released_before_those_they_depend_on() -> None:

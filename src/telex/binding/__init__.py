@@ -2,10 +2,11 @@
 
 from telex.binding._plan import register_injectable
 from telex.binding._resolve import bind, needing, needs_of
-from telex.binding._signature import describe, innermost
+from telex.binding._signature import declared, describe, innermost
 
 __all__ = [
     "bind",
+    "declared",
     "describe",
     "innermost",
     "needing",

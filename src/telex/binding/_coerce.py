@@ -34,11 +34,12 @@ _TEXTUAL: Final = (
     *(schema.UUIDType, schema.DecimalType, schema.EnumType, schema.LiteralType),
 )
 _MAX_PROBLEMS: Final = 20
-"""How many names of a `dict` an error tells: the client chooses how many there are."""
+"""How many names of a `dict`, or values of a list, an error tells: clients choose how many."""
 
 
-# A lone surrogate in a path, which a server may let through, is looked at by nobody before.
-_REFUSALS: Final = (msgspec.ValidationError, UnicodeEncodeError)
+# Besides msgspec's own: a lone surrogate in a path, which a server may let through, and a point in
+# time that `datetime` does not reach.
+_REFUSALS: Final = (ValueError, OverflowError)
 
 
 class Misfit(Exception):
@@ -87,7 +88,7 @@ def converter(tp: Any, *, fields: Sequence[Field] | None = None, text_only: bool
         return _same
     if tp is str:
         return _same if text_only else str
-    if _is_pydantic(tp):
+    if _is_pydantic(tp) or _has_pydantic_field(tp, fields):
         if text_only and _has_model(tp) and not fields:
             raise TypeError(f"{describe_type(tp)} cannot be read from text")
         return _by_pydantic(tp, whole=fields is not None)
@@ -133,6 +134,8 @@ def fields_of(tp: Any) -> list[Field] | None:
     if _is_model(cls):
         return [*_fields_of_model(cls)]
     info = _schema(plain)
+    if cls is not plain and isinstance(info, (schema.DataclassType, schema.TypedDictType)):
+        raise TypeError(f"the fields of {describe_type(plain)} depend on its type arguments")
     if isinstance(info, schema.StructType) and not info.array_like:
         return [
             Field(f.encode_name, is_many(f.type), f.type, f.required, f.encode_name != f.name)
@@ -142,7 +145,7 @@ def fields_of(tp: Any) -> list[Field] | None:
         # A field that the constructor does not take is not the client's to set.
         given = {f.name: f.init for f in getattr(cls, "__dataclass_fields__", {}).values()}
         hints = typing.get_type_hints(cls, include_extras=True)
-        types = [(f, _unqualified(hints[f.name])) for f in info.fields if given.get(f.name, True)]
+        types = [(f, _unmarked(hints[f.name])) for f in info.fields if given.get(f.name, True)]
         return [Field(f.name, is_many(hint), hint, f.required, False) for f, hint in types]
     return None
 
@@ -171,8 +174,19 @@ def _class_of(tp: Any) -> Any:
 
 
 def _unqualified(tp: Any) -> Any:
-    """Return a type without annotations, and without what `TypedDict` says about a field."""
-    while get_origin(tp) is Annotated or get_origin(tp) in _QUALIFIERS:
+    """Return a type without annotations, new names, and what `TypedDict` says about a field."""
+    while True:
+        if get_origin(tp) is Annotated or get_origin(tp) in _QUALIFIERS:
+            tp = get_args(tp)[0]
+        elif isinstance(tp, typing.NewType):
+            tp = tp.__supertype__
+        else:
+            return tp
+
+
+def _unmarked(tp: Any) -> Any:
+    """Return a type without what `TypedDict` says about a field."""
+    while get_origin(tp) in _QUALIFIERS:
         tp = get_args(tp)[0]
     return tp
 
@@ -247,6 +261,8 @@ def _message(error: Exception) -> str:
     """Return what msgspec says without the place: ``Expected `int`, got `str` - at `$[1]` ``."""
     if isinstance(error, UnicodeError):
         return "Invalid Unicode"
+    if not isinstance(error, msgspec.ValidationError):
+        return "Invalid value"
     text = str(error)
     return text.rpartition(" - at `$")[0] or text
 
@@ -269,17 +285,42 @@ def _is_pydantic(tp: Any) -> bool:
     """Whether a type is a pydantic model, has one in it, or constraints that msgspec ignores."""
     if _is_model(tp):
         return True
-    if _pydantic() is not None and get_origin(tp) is Annotated:
-        for each in tp.__metadata__:
-            cls = each if isinstance(each, type) else type(each)
-            if cls.__module__.partition(".")[0] in ("pydantic", "annotated_types"):
-                return True
+    extras = tp.__metadata__ if _pydantic() and get_origin(tp) is Annotated else ()
+    if any(map(_is_of_pydantic, extras)):
+        if any(isinstance(each, msgspec.Meta) for each in extras):
+            raise TypeError("msgspec.Meta and a constraint of pydantic's do not go together")
+        return True
     return any(map(_is_pydantic, get_args(tp)))
+
+
+def _is_of_pydantic(constraint: Any) -> bool:
+    cls = constraint if isinstance(constraint, type) else type(constraint)
+    return cls.__module__.partition(".")[0] in ("pydantic", "annotated_types")
+
+
+def _has_pydantic_field(tp: Any, fields: Sequence[Field] | None) -> bool:
+    """Whether pydantic has to make a dataclass or `TypedDict`, because of one of its fields.
+
+    Raises:
+        TypeError: It is a Struct, of which pydantic knows nothing.
+    """
+    concerned = [field.name for field in fields or () if _is_pydantic(field.type)]
+    if concerned and isinstance(_schema(_required(tp)), schema.StructType):
+        raise TypeError(
+            f"field {concerned[0]!r} of {describe_type(tp)} has a type or constraint of "
+            "pydantic's, which a Struct ignores; use msgspec.Meta"
+        )
+    return bool(concerned)
 
 
 def _fields_of_model(model: Any) -> Iterator[Field]:
     by_name = any(map(model.model_config.get, ("populate_by_name", "validate_by_name")))
     for name, info in model.model_fields.items():
+        if _has_model(info.annotation):
+            shown = describe_type(info.annotation)
+            raise TypeError(
+                f"field {name!r} of {describe_type(model)} is {shown}, which is no text"
+            )
         alias = info.validation_alias or info.alias
         # An alias may be one name, several, or a path into nested data, which a query has not.
         outside = [alias] if isinstance(alias, str) else getattr(alias, "choices", [])
@@ -309,7 +350,7 @@ def _by_pydantic(tp: Any, *, whole: bool) -> Convert:
                         str(each["loc"][0]) if whole and each["loc"] else "",
                         MISSING if each["type"] == "missing" else each["msg"],
                     )
-                    for each in error.errors(include_input=False, include_url=False)
+                    for each in error.errors(include_input=False, include_url=False)[:_MAX_PROBLEMS]
                 )
             ) from None
 

@@ -18,7 +18,7 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from telex._cleanup import CLEANUP_TIMEOUT
 from telex._settings import settings_of
@@ -26,9 +26,23 @@ from telex._uncancelled import Uncancelled
 from telex.binding._generators import Open, close_all, in_thread, manager_of
 from telex.binding._plan import Dependency, Given, Plan, Step, Value, dependency_of
 from telex.binding._reading import read_values
+from telex.binding._signature import describe
+from telex.params import DependencyScope
 from telex.websockets import WebSocket, link_of
 
 _WHAT: Final = "closing the dependencies"
+
+
+class _Over(Exception):
+    """A dependency has ended the connection; nothing further is called for it."""
+
+
+class _Key(NamedTuple):
+    """What a value is remembered by."""
+
+    call: object
+    run: object
+    scope: DependencyScope
 
 
 class Dependencies:
@@ -45,10 +59,10 @@ class Dependencies:
         self._read: dict[Value, Any] = {}
         self._for_connection: list[Open] = []
         self._for_handshake: list[Open] = []
-        self._made: list[object] = []
+        self._made: list[_Key] = []
 
-    async def arguments(self, plan: Plan) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments for a plan.
+    async def arguments(self, plan: Plan) -> tuple[list[Any], dict[str, Any]] | None:
+        """Return the arguments for a plan; `None` when the connection was ended on the way.
 
         Raises:
             BindingError: The request does not give what is asked for; nothing was called.
@@ -60,7 +74,14 @@ class Dependencies:
         if not self._progress.open:
             # Before those further out, on which these may depend.
             self._progress.on_accept.insert(0, self._release_handshake)
-        return await self._arguments(plan)
+        try:
+            found = await self._arguments(plan)
+        except _Over:
+            return None
+        if self._progress.open:
+            # Somebody has accepted before the handler could.
+            await self._release_handshake()
+        return found
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,9 +125,12 @@ class Dependencies:
 
     async def _release_handshake(self) -> None:
         opened, self._for_handshake = self._for_handshake, []
-        for each in opened:
-            self._progress.bound.pop(each.key, None)
-        await Uncancelled(close_all(opened, None), CLEANUP_TIMEOUT, _WHAT)
+        for key in self._made:
+            # What was made of a closed one is not worth more.
+            if key.scope == "handshake":
+                self._progress.bound.pop(key, None)
+        if opened:
+            await Uncancelled(close_all(opened, None), CLEANUP_TIMEOUT, _WHAT)
 
     def _overridden(self, plan: Plan, within: tuple[object, ...]) -> Plan:
         """Return a plan with what the application has put in place of its dependencies.
@@ -128,6 +152,8 @@ class Dependencies:
         for step in plan.steps():
             if isinstance(step, Dependency):
                 made[step] = await self._value(step)
+                if self._progress.over:
+                    raise _Over
 
         def argument(step: Step) -> Any:
             if isinstance(step, Given):
@@ -139,7 +165,7 @@ class Dependencies:
     async def _value(self, step: Dependency) -> Any:
         # What is called is part of it: an application further in may override another function,
         # and a replacement gets the original.
-        key = (_identity(step.call), _identity(step.run), step.scope)
+        key = _Key(_identity(step.call), _identity(step.run), step.scope)
         bound = self._progress.bound
         if step.use_cache and key in bound:
             return bound[key]
@@ -159,7 +185,14 @@ class Dependencies:
 
     async def _enter(self, step: Dependency, call: Callable[[], Any], key: object) -> Any:
         manager = manager_of(call, step.kind, thread=step.thread)
-        value = await manager.__aenter__()
+        try:
+            value = await manager.__aenter__()
+        except RuntimeError as error:
+            if str(error) != "generator didn't yield":
+                raise
+            if self._progress.over:
+                raise _Over from None
+            raise RuntimeError(f"the dependency {describe(step.run)} did not yield") from None
         opened = self._for_handshake if step.scope == "handshake" else self._for_connection
         opened.append(Open(manager, key))
         return value

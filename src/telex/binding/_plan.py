@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
@@ -91,13 +91,13 @@ class Plan:
         name: The callable, for error texts.
         positional: The arguments by position.
         named: The arguments by name.
-        needs: Names that must be parameters of the path.
+        needs: Names that must be parameters of the path, and whose parameters they are.
     """
 
     name: str
     positional: tuple[Step, ...]
     named: tuple[tuple[str, Step], ...]
-    needs: frozenset[str]
+    needs: Mapping[str, str]
 
     def steps(self) -> Iterator[Step]:
         """Go through the arguments."""
@@ -186,10 +186,10 @@ class _Builder:
     def plan(self, fn: Callable[..., Any]) -> Plan:
         positional: list[Step] = []
         named: list[tuple[str, Step]] = []
-        needs: set[str] = set()
+        needs: dict[str, str] = {}
         for parameter in declared(fn):
             try:
-                step = self._step(parameter, needs)
+                step = self._step(parameter, needs, describe(fn))
             except _Misdeclared:
                 raise
             except TypeError as error:
@@ -199,9 +199,9 @@ class _Builder:
                 positional.append(step or _constant(parameter.default))
             elif step is not None:
                 named.append((parameter.name, step))
-        return Plan(describe(fn), tuple(positional), tuple(named), frozenset(needs))
+        return Plan(describe(fn), tuple(positional), tuple(named), needs)
 
-    def _step(self, parameter: Declared, needs: set[str]) -> Step | None:
+    def _step(self, parameter: Declared, needs: dict[str, str], owner: str) -> Step | None:
         """Return where an argument comes from, `None` when it is left alone."""
         marker = parameter.marker
         if isinstance(marker, Depends):
@@ -214,15 +214,20 @@ class _Builder:
         # The alias: it is the value of that name, and no type takes all of them.
         by_name = Path(alias=parameter.name)
         if parameter.default is EMPTY:
-            needs.add(parameter.name)
+            needs[parameter.name] = owner
             return _value(parameter, by_name)
+        if parameter.unclear is not None:
+            # Perhaps it has nothing to do with the path, so that is no mistake yet.
+            parameter = parameter._replace(hint=UNKNOWN, unclear=None)
         try:
             # It is filled when the path has such a parameter.
             return _value(parameter, by_name)
         except TypeError:
             return None
 
-    def _dependency(self, parameter: Declared, marker: Depends, needs: set[str]) -> Dependency:
+    def _dependency(
+        self, parameter: Declared, marker: Depends, needs: dict[str, str]
+    ) -> Dependency:
         call = marker.dependency if marker.dependency is not None else _class(parameter)
         if parameter.default is not EMPTY:
             raise TypeError("a dependency has no default")
@@ -239,7 +244,7 @@ class _Builder:
         finally:
             self._within.pop()
             self._scopes.pop()
-        needs |= plan.needs
+        needs.update(plan.needs)
         kind, cached, thread = _kind(call), marker.use_cache, marker.thread
         return Dependency(call, call, kind, plan, cached, marker.scope, thread)
 
@@ -276,6 +281,11 @@ def _class(parameter: Declared) -> type:
     hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     cls = get_origin(hint) or hint
     if isinstance(cls, type) and cls is not UnionType:
+        if cls.__module__ == "builtins":
+            raise TypeError(
+                f"Depends() without a function calls the type, and {cls.__name__} tells "
+                "not with what; name the function: Depends(function)"
+            )
         return cls
     because = "" if parameter.unclear is None else f", which cannot be told: {parameter.unclear}"
     raise TypeError(f"Depends() without a function needs a class as the type{because}")
@@ -314,20 +324,20 @@ def _value(parameter: Declared, marker: Param) -> Value:
     if fields is not None and marker.alias is not None:
         raise TypeError(f"{describe_type(hint)} takes every name there is, so it has no alias")
     convert = converter(hint, fields=fields, text_only=text_only)
-    default = _default(parameter, marker)
+    default = _default(parameter, marker, whole=fields is not None)
     take = taker(where, key, many=is_many(hint), fields=fields, required=default is None)
     return Value(where, key, take, convert, default, marker.secret, describe_type(hint))
 
 
-def _default(parameter: Declared, marker: Param) -> Callable[[], Any] | None:
+def _default(parameter: Declared, marker: Param, *, whole: bool) -> Callable[[], Any] | None:
     own = parameter.default is not EMPTY
     if own and (marker.default is not ... or marker.default_factory is not None):
         raise TypeError("it has two defaults, one in the marker and one behind '='")
     if marker.default_factory is not None:
         return marker.default_factory
     value = parameter.default if own else marker.default
-    if isinstance(value, (list, dict, set, bytearray)):
-        # Connections share no list.
+    if value is not ... and (whole or isinstance(value, (list, dict, set, bytearray))):
+        # Connections share nothing that one of them may change.
         return functools.partial(copy.deepcopy, value)
     return None if value is ... else lambda: value
 

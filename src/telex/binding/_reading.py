@@ -47,7 +47,7 @@ def read_values(steps: Iterable[Value], connection: Connection) -> dict[Value, A
             problems += [_problem(step, *each, raw) for each in misfit.problems]
     if problems:
         # Several dependencies may ask for the same.
-        raise BindingError(p for n, p in enumerate(problems) if p not in problems[:n])
+        raise BindingError({repr(problem): problem for problem in problems}.values())
     return values
 
 

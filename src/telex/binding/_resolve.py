@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from telex.binding._coerce import Misfit
@@ -12,7 +12,7 @@ from telex.binding._plan import Given, Plan, Step, Value, build_plan
 from telex.binding._reading import read_values
 from telex.binding._sources import ABSENT
 from telex.context import current
-from telex.websockets import WebSocket, link_of
+from telex.websockets import WebSocket
 
 Bound = Callable[[], Awaitable[object]]
 
@@ -44,19 +44,19 @@ def bind(fn: Callable[..., Awaitable[object]], declares: Callable[..., Any] | No
     return bound
 
 
-def needs_of(endpoint: Bound) -> frozenset[str]:
-    """Return the names that must be parameters of the path for a bound function to be called."""
-    needs: frozenset[str] = getattr(endpoint, _NEEDS, frozenset())
+def needs_of(endpoint: Bound) -> Mapping[str, str]:
+    """Return what must be in the path for a bound function to be called, and who asks for it."""
+    needs: Mapping[str, str] = getattr(endpoint, _NEEDS, {})
     return needs
 
 
-def needing(endpoint: Bound, names: frozenset[str]) -> Bound:
+def needing(endpoint: Bound, names: Mapping[str, str]) -> Bound:
     """Return a function that does the same, and needs more of the path."""
-    if names <= needs_of(endpoint):
+    if names.keys() <= needs_of(endpoint).keys():
         return endpoint
     # Not set on the function itself, which may be anybody's.
     same = _named_like(endpoint, functools.partial(endpoint))
-    setattr(same, _NEEDS, needs_of(endpoint) | names)
+    setattr(same, _NEEDS, {**names, **needs_of(endpoint)})
     return same
 
 
@@ -99,12 +99,11 @@ def _getter(step: Step) -> Callable[[WebSocket], Any]:
 
 def _with_dependencies(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
     async def bound() -> object:
-        ws = current.get()
-        async with Dependencies(ws) as dependencies:
-            positional, named = await dependencies.arguments(plan)
-            if link_of(ws).progress.over:
-                # A dependency has rejected it, or the client did not wait.
+        async with Dependencies(current.get()) as dependencies:
+            found = await dependencies.arguments(plan)
+            if found is None:
                 return None
+            positional, named = found
             return await fn(*positional, **named)
 
     return _named_like(fn, bound)

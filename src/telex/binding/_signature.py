@@ -18,6 +18,13 @@ from telex.params import Depends, Param
 UNKNOWN: Final = object()
 """The hint of a parameter without annotation, or with one that cannot be told."""
 
+_FRAMEWORKS: Final = frozenset({"fastapi", "litestar", "lilya", "kui"})
+_MARKERS: Final = frozenset(
+    {"Depends", "Security", "Query", "Path", "Header", "Cookie", "Body", "Form", "File"}
+    | {"Provide", "Provides", "Parameter", "ParameterKwarg", "Dependency", "DependencyKwarg"}
+)
+"""Whose markers are taken for Telex's by mistake, and their names."""
+
 EMPTY: Final = inspect.Parameter.empty
 
 
@@ -91,11 +98,37 @@ def declared(fn: Callable[..., Any]) -> list[Declared]:
     ]
 
 
+def _refuse_foreign(where: str, things: Iterable[Any]) -> None:
+    """Make sure that no marker of another framework stands there: it would be ignored.
+
+    Raises:
+        TypeError: One does.
+    """
+    for each in things:
+        cls = each if isinstance(each, type) else type(each)
+        framework = cls.__module__.partition(".")[0]
+        if framework in _FRAMEWORKS and cls.__name__ in _MARKERS:
+            raise TypeError(
+                f"{where} has a {cls.__name__} of {framework}, which Telex does not know; "
+                "import Depends, Query and the others from telex"
+            )
+
+
+def _check_default(where: str, default: Any) -> None:
+    """Make sure that a default is none of the markers, which belong into the annotation."""
+    _refuse_foreign(where, [default])
+    if _is_marker(default):
+        kind = _kind_of(default)
+        function = default.dependency if isinstance(default, Depends) else None
+        given = "" if function is None else describe(function).rpartition(".")[2]
+        raise TypeError(
+            f"{where}: {kind}() is no default; annotate it: Annotated[..., {kind}({given})]"
+        )
+
+
 def _declared(fn: Callable[..., Any], parameter: inspect.Parameter) -> Declared:
     where = f"{describe(fn)}: parameter {parameter.name!r}"
-    if _is_marker(parameter.default):
-        kind = _kind_of(parameter.default)
-        raise TypeError(f"{where}: {kind}() is no default; annotate it: Annotated[..., {kind}()]")
+    _check_default(where, parameter.default)
     try:
         hint, unclear = _hint(fn, parameter)
     except Exception as error:
@@ -103,6 +136,7 @@ def _declared(fn: Callable[..., Any], parameter: inspect.Parameter) -> Declared:
     extras: list[Any] = []
     if get_origin(hint) is Annotated:
         hint, *extras = get_args(hint)
+    _refuse_foreign(where, extras)
     markers = [each for each in extras if _is_marker(each)]
     if len(markers) > 1:
         kinds = " and ".join(f"{_kind_of(each)}()" for each in markers)

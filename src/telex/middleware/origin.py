@@ -93,13 +93,15 @@ class OriginMiddleware:
         return origin
 
     async def _refuse(self, ws: WebSocket, origin: str) -> None:
+        # Two origins are no mistake of a list.
+        advice = "" if "," in origin else "; to let it in, add that origin to allowed_origins"
         log.warning(
-            "refused %r for %s: it comes from a page of the origin %r and this server is %r; "
-            "to let it in, add that origin to allowed_origins",
+            "refused %r for %s: it comes from a page of the origin %r and this server is %r%s",
             ws.path,
             peer_name(ws.scope),
             origin[:_MAX_SHOWN],
             f"{_AS_HTTP.get(ws.scheme, ws.scheme)}://{ws.headers.get('host', '')}"[:_MAX_SHOWN],
+            advice,
         )
         await ws.reject(403, body="origin not allowed")
 

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias, TypeVar, overload
 from starlette.middleware import Middleware
 
 from telex._types import ASGIApp
+from telex.binding import describe
 from telex.routing._endpoints import Handler, SocketMiddleware
 from telex.routing._routes import Mount, Route, SocketRoute, check_prefix
 
@@ -47,6 +48,8 @@ class Registry(ABC):
         Returns:
             The decorator. It raises what `SocketRoute` and `add` raise.
         """
+        if callable(path):
+            raise TypeError(f"write @….websocket('/path') above {describe(path)}, with a path")
 
         def register(endpoint: E) -> E:
             route = SocketRoute(

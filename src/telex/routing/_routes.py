@@ -138,10 +138,11 @@ class SocketRoute(_Named):
         Raises:
             TypeError: A parameter that nothing fills.
         """
-        missing = sorted(needs_of(self._call) - {*self.pattern.names})
+        needs = needs_of(self._call)
+        missing = sorted(needs.keys() - {*self.pattern.names})
         if missing:
             raise TypeError(
-                f"handler {describe(self.endpoint)}: parameter {missing[0]!r} is none of the path "
+                f"handler {needs[missing[0]]}: parameter {missing[0]!r} is none of the path "
                 f"{self.path!r}; annotate it with telex.WebSocket, or with Annotated[..., Query()] "
                 "(Path(), Header(), Cookie(), Depends(function))"
             )

@@ -14,7 +14,7 @@ from telex._lifespan import inner_lifespan
 from telex._types import ASGIApp
 from telex.datastructures import encode_headers
 from telex.exceptions import HeadersInput, WebSocketRuntimeError
-from telex.testing._client_end import ClientEnd, Options
+from telex.testing._client_end import ClientEnd, Options, check_loop
 from telex.testing._errors import DeadlinePassed
 from telex.testing._handshake import handshake_scope, parse_base
 from telex.testing._http import cookies_for, http_client
@@ -212,10 +212,7 @@ class AsyncTestClient:
             raise WebSocketRuntimeError(
                 "enter the client first: async with AsyncTestClient(app) as client"
             )
-        if self._loop is not asyncio.get_running_loop():
-            raise WebSocketRuntimeError(
-                "the client was entered in another event loop; give fixture and test one loop"
-            )
+        check_loop(self._loop)
 
     async def _within_deadline(self, step: Any, name: str) -> None:
         reported: BaseException | None = None

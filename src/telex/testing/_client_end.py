@@ -48,6 +48,7 @@ class ClientEnd:
         self._run = run
         self._options = options
         self._raised = False
+        self._loop = asyncio.get_running_loop()
 
     # While it is open
 
@@ -95,6 +96,7 @@ class ClientEnd:
             BaseException: What the application has raised.
             WebSocketHandshakeError: It is not; see `over`.
         """
+        check_loop(self._loop)
         self._raise_failure()
         if self.wire.closed is not None:
             raise self.over(action)
@@ -126,11 +128,14 @@ class ClientEnd:
         wire = self.wire
         try:
             await self.until(
-                lambda: wire.accepted or wire.closed or self._failure,
+                # Not at a failure: it is answered first, and then the handshake is over.
+                lambda: wire.accepted or wire.closed,
                 "the application to accept or reject the handshake",
             )
-        except BaseException:
+        except BaseException as exc:
             await self._drop()
+            if self._failure is not None and isinstance(exc, DeadlinePassed):
+                raise self._failure from exc
             raise
         if wire.accepted is None:
             await self.finish()
@@ -193,6 +198,7 @@ class ClientEnd:
     async def _until(
         self, condition: Callable[[], object], awaited: str, patience: float | None
     ) -> None:
+        check_loop(self._loop)
         try:
             async with asyncio.timeout(patience):
                 await self.wire.bell.until(condition)
@@ -235,6 +241,18 @@ class ClientEnd:
             async with asyncio.timeout(_LAST_WORDS):
                 await self.wire.bell.until(lambda: self._run.failure or self._run.over)
             await asyncio.sleep(0)
+
+
+def check_loop(entered: asyncio.AbstractEventLoop) -> None:
+    """Make sure that the running event loop is the one in which something was entered.
+
+    Raises:
+        WebSocketRuntimeError: It is another one; nothing would ever wake who waits there.
+    """
+    if entered is not asyncio.get_running_loop():
+        raise WebSocketRuntimeError(
+            "the client was entered in another event loop; give fixture and test one loop"
+        )
 
 
 def _formatted(failure: BaseException) -> list[str]:

@@ -60,7 +60,9 @@ class Run:
         left = await self._wait(patience, check_tasks=check_tasks)
         if not left:
             return
-        where = "\n".join(sorted(describe(task) for task in left))
+        # Telex's own end with the handler that they are for.
+        named = {task for task in left if not task.get_name().startswith("telex ")} or left
+        where = "\n".join(sorted(map(describe, named)))
         await _cancel(left)
         raise HandlersSurvived(
             f"after the end of the connection and {patience:g} s more, still running:\n{where}"
