@@ -120,7 +120,7 @@ def times(by: int, q: Annotated[int, Query()]) -> int:
     return by * q
 
 
-def generating(by: int, q: Annotated[int, Query()]) -> Iterator[int]:
+def generator_by(by: int, q: Annotated[int, Query()]) -> Iterator[int]:
     yield by * q
     log.append("closed")
 
@@ -145,7 +145,7 @@ def generating(by: int, q: Annotated[int, Query()]) -> Iterator[int]:
         Unhashable(),
         functools.partial(times, 1),
         functools.partial(times, by=1),
-        functools.partial(generating, 1),
+        functools.partial(generator_by, 1),
         functools.partial(Calling().method),
         functools.partial(functools.partial(CallingAsyncGenerator())),
         lambda q: int(q),
@@ -163,7 +163,7 @@ async def test_everything_that_can_be_called_can_be_a_dependency(dependency: Any
     await ending(serving(handler, path), "/5" if path == "/{q}" else "/?q=5")
     assert got == [5]
     kept = innermost_name(dependency)
-    assert log == (["closed"] if "generat" in kept.lower() else [])
+    assert log == (["closed"] if "generator" in kept.lower() else [])
 
 
 def innermost_name(dependency: Any) -> str:
