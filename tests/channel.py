@@ -34,6 +34,8 @@ class FakeChannel:
         self.closed: CloseRecord | None = None
         self.latency: float | None = None
         self.aborted = False
+        self.refused = False
+        """Whether something was sent after the peer had gone."""
         self.log: list[dict[str, Any]] = []
         self.frames_in = self.frames_out = self.events_in = self.events_out = 0
         self._incoming: deque[Message] = deque()
@@ -151,6 +153,7 @@ class FakeChannel:
 
     async def _send(self, message: Message) -> None:
         if self.closed is not None:
+            self.refused = True
             raise ConnectionResetError("the peer is gone")
         self.events_out += 1
         self.log.append(dict(message))
@@ -159,6 +162,7 @@ class FakeChannel:
 
     def _write(self, message: dict[str, Any]) -> None:
         if self.closed is not None:
+            self.refused = True
             raise ConnectionResetError("the peer is gone")
         self.frames_out += 1
         self.log.append(message)
