@@ -32,8 +32,8 @@ async def conclude(scope: Scope, link: Link) -> None:
 def _let_go(link: Link) -> None:
     """Undo the references in a circle: nobody is woken or overflows after the end.
 
-    Otherwise every connection left some thirty objects to the garbage collector, and running that
-    more often cost a third of the CPU of a handshake.
+    Otherwise every connection leaves some thirty objects to the garbage collector, which then runs
+    more often (`benchmarks/profile_handshake.py` counts them).
     """
     for each in link.links:
         each.inbox.unwatch()

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final
 
 from telex._cleanup import Cleanups
 from telex._inbox import Inbox
@@ -45,6 +45,9 @@ log: Final = logging.getLogger("telex")
 
 LINK_KEY: Final = "telex.link"
 """Key of the scope under which the first link of a connection is found by later faces."""
+
+EndHook = Callable[[int], Coroutine[Any, Any, None]]
+"""Called with the close code after the end."""
 
 ABORT_TIMEOUT: Final = 1.0
 """Seconds `abort` tries to say goodbye where it cannot drop the connection."""
@@ -80,8 +83,7 @@ class Link:
         self._send = send
         self._rewired: list[Link] = []
         self._drains: asyncio.Lock | None = None
-        self.end_hook: Callable[[int], Awaitable[None]] | None = None
-        """Called by the life cycle with the close code after the end."""
+        self.end_hook: EndHook | None = None
         self.supervised = False
         """Whether a life cycle runs the handler and will end the connection."""
         self.progress: Progress = Progress() if base is None else base.progress

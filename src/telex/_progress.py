@@ -52,11 +52,12 @@ class Progress:
         handed_out: Somebody may be awaiting the server's `receive`; nobody else may begin to.
         open: Accepted, not closed by us, the peer's end not delivered. What the hot path asks.
         record: How it ended, `None` before the end.
-        bound: What was made for this connection once, for everybody who depends on it.
+        bound: What was made for this connection once, for everybody who depends on it; `None`
+            until there is something.
         client: How far the client's side has come.
         connect_taken: Somebody has read, or is reading, the `websocket.connect`.
         subprotocol: The accepted subprotocol.
-        on_accept: Awaited once, in order, right after the accept went out.
+        on_accept: Awaited once, in order, right after the accept went out; `None` for nothing.
         told: The application was told that the peer is gone without reading up to the end.
         watchers: Called when the peer is known to be gone, and when we close.
         received: Messages handed to the application.
@@ -92,10 +93,10 @@ class Progress:
         self.handed_out = False
         self.subprotocol: str | None = None
         self.told = False
-        self.on_accept: list[Callable[[], Awaitable[None]]] = []
+        self.on_accept: list[Callable[[], Awaitable[None]]] | None = None
         self.filters_in: tuple[Filter, ...] = ()
         self.filters_out: tuple[Filter, ...] = ()
-        self.bound: dict[object, Any] = {}
+        self.bound: dict[object, Any] | None = None
         self.watchers: list[Callable[[], None]] = []
         self.received = 0
         self.sent = 0

@@ -13,7 +13,7 @@ from telex.datastructures import Address
 RouteProtocol = Literal["websocket", "http"]
 """What a route speaks, and so which scheme its URL has."""
 
-_DEFAULT_PORTS: Final = {"ws": 80, "wss": 443, "http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 _SECURE_SCHEMES: Final = frozenset({"wss", "https"})
 
 # RFC 3986 appendix B, with the scheme as §3.1 has it. It matches every string.
@@ -332,7 +332,7 @@ def _scope_netloc(scope: Mapping[str, Any], scheme: str, *, server_first: bool =
         found = source(scope)
         if found is not None:
             host, port = found
-            default = _DEFAULT_PORTS.get(scheme)
+            default = DEFAULT_PORTS.get(scheme)
             return host if port is None or port == default else f"{host}:{port}"
     return "localhost" if server_first else ""
 

@@ -172,7 +172,7 @@ class QueryParams(_Pairs):
 def _plain(text: str) -> str:
     """Return what a piece of a query stands for.
 
-    `parse_qsl` does the same at three times the cost, which is the largest of a handshake that
+    `parse_qsl` does the same at more than twice the cost, which is the largest of a handshake that
     binds parameters: most pieces hold nothing to decode.
     """
     if "+" in text:

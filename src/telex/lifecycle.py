@@ -25,7 +25,7 @@ from typing import Final
 from telex._cleanup import CLEANUP_TIMEOUT, shielded
 from telex._end import conclude, peer_name
 from telex._failures import report
-from telex._link import LINK_KEY
+from telex._link import LINK_KEY, EndHook
 from telex._settings import Settings, settings_of
 from telex._state import Phase
 from telex._types import ASGIApp, Receive, Scope, Send
@@ -64,7 +64,7 @@ def connection_app(endpoint: Endpoint) -> ASGIApp:
     return app
 
 
-def on_end(hook: Callable[[int], Awaitable[None]]) -> None:
+def on_end(hook: EndHook) -> None:
     """Have a function called once with the close code after the current connection has ended."""
     link_of(current.get()).end_hook = hook
 
@@ -162,13 +162,9 @@ async def _call_end_hook(ws: WebSocket, code: int | None = None) -> None:
     work = hook(_end_code(ws) if code is None else code)
     try:
         # In this task, to which what it leaves may belong.
-        await Uncancelled(_awaited(work), CLEANUP_TIMEOUT, "on_disconnect")
+        await Uncancelled(work, CLEANUP_TIMEOUT, "on_disconnect")
     except Exception as exc:
         report(exc, "error after the end of %r for %s", ws.path, peer_name(ws.scope))
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
 
 
 def _check_result(result: object, ws: WebSocket) -> None:

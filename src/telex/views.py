@@ -69,6 +69,9 @@ class SocketView:
     async def on_disconnect(self, close_code: int) -> None:
         """Called once after the connection has ended, however it did, if `on_connect` was called.
 
+        It may wait 10 seconds, together with the dependencies that are closed behind it; a
+        cancellation waits meanwhile.
+
         Args:
             close_code: The client's close code or our own; 1011 after an exception, 1006 when the
                 handler was cancelled or the connection broke.

@@ -1,41 +1,47 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
-from integration.servers import KINDS, Kind, Server, start, stop
+from integration.servers import KINDS, Kind, Server, Start, start, stop
 
 APP = "integration.app:served"
 
 
 @pytest.fixture(scope="session")
-def start_once() -> Iterator[Callable[[Kind], Server]]:
-    """Starts a server at its first use; all are stopped at the end of the session."""
-    running: dict[str, Server] = {}
+def start_once() -> Iterator[Start]:
+    """Starts a server for a purpose at its first use; all are stopped at the end of the session."""
+    running: dict[tuple[str, str], Server] = {}
 
-    def get(kind: Kind) -> Server:
-        if kind.name not in running:
-            running[kind.name] = server = start(kind, APP)
+    def get(kind: Kind, purpose: str) -> Server:
+        key = (kind.name, purpose)
+        if key not in running:
+            running[key] = server = start(kind, APP)
             server.wait_until_it_answers()
-        return running[kind.name]
+        server = running[key]
+        server.begin()
+        return server
 
     yield get
     stop(*running.values())
 
 
 @pytest.fixture(params=KINDS)
-def server(request: pytest.FixtureRequest, start_once: Callable[[Kind], Server]) -> Server:
+def server(request: pytest.FixtureRequest, start_once: Start) -> Server:
     """Each of the six servers, with the application under test."""
-    server = start_once(KINDS[request.param])
-    server.begin()
-    return server
+    return start_once(KINDS[request.param], "any test")
 
 
-@pytest.fixture
-def quiet_server(server: Server) -> Iterator[Server]:
-    """The same, for tests in which nothing goes wrong on the server."""
+@pytest.fixture(params=KINDS)
+def quiet_server(request: pytest.FixtureRequest, start_once: Start) -> Iterator[Server]:
+    """The same, for tests in which nothing goes wrong on the server.
+
+    Its processes are its own: Daphne reports an exception of the application up to a second after
+    it was raised, when the next test may be running.
+    """
+    server = start_once(KINDS[request.param], "quiet tests")
     yield server
     assert "Traceback" not in server.new_output
     assert "never awaited" not in server.new_output

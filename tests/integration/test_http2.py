@@ -7,7 +7,7 @@ library has one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from wsproto.events import CloseConnection, TextMessage
 
 from integration import capabilities as table
 from integration.calls import DEADLINE, Call
-from integration.servers import KINDS, Kind, Server
+from integration.servers import KINDS, Server, Start
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -82,10 +82,8 @@ class Http2Client:
 
 
 @pytest.fixture
-def hypercorn(start_once: Callable[[Kind], Server]) -> Server:
-    server = start_once(KINDS["hypercorn"])
-    server.begin()
-    return server
+def hypercorn(start_once: Start) -> Server:
+    return start_once(KINDS["hypercorn"], "quiet tests")
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from integration import capabilities as table
 from integration.calls import DEADLINE, Call, calling, denied
 from integration.origins import FRIEND
-from integration.servers import KINDS, Kind, Server, start, stop
+from integration.servers import KINDS, Server, Start, start, stop
 from integration.test_http2 import http2, target
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -79,10 +79,8 @@ async def test_two_origins_are_never_those_of_the_own_page(server: Server) -> No
 
 @pytest.mark.row("T76", "T77")
 @pytest.mark.parametrize(("origin", "status"), [(None, "200"), (EVIL, "403"), ("null", "403")])
-async def test_over_http2_too(
-    start_once: Callable[[Kind], Server], origin: str | None, status: str
-) -> None:
-    server = start_once(KINDS["hypercorn"])
+async def test_over_http2_too(start_once: Start, origin: str | None, status: str) -> None:
+    server = start_once(KINDS["hypercorn"], "quiet tests")
     call = Call(server, "/echo")
     async with http2(server) as client:
         send_headers = client._http.send_headers

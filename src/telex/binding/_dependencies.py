@@ -15,12 +15,13 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from telex._cleanup import CLEANUP_TIMEOUT
+from telex._link import EndHook
 from telex._settings import settings_of
 from telex._uncancelled import Uncancelled
 from telex.binding._generators import Open, close_all, in_thread, manager_of
@@ -54,7 +55,13 @@ class Dependencies:
 
     def __init__(self, ws: WebSocket) -> None:
         self._ws = ws
-        self._progress = link_of(ws).progress
+        progress = self._progress = link_of(ws).progress
+        # Made here and not before, for most connections depend on nothing.
+        if progress.on_accept is None:
+            progress.on_accept = []
+        if progress.bound is None:
+            progress.bound = {}
+        self._on_accept, self._bound = progress.on_accept, progress.bound
         self._overrides = settings_of(ws.scope).dependency_overrides
         self._read: dict[Value, Any] = {}
         self._for_connection: list[Open] = []
@@ -73,7 +80,7 @@ class Dependencies:
         self._read = read_values(_values(plan), self._ws)
         if not self._progress.open:
             # Before those further out, on which these may depend.
-            self._progress.on_accept.insert(0, self._release_handshake)
+            self._on_accept.insert(0, self._release_handshake)
         try:
             found = await self._arguments(plan)
         except _Over:
@@ -101,16 +108,14 @@ class Dependencies:
             # The event loop is gone: nothing can be awaited any more.
             return
         with contextlib.suppress(ValueError):
-            self._progress.on_accept.remove(self._release_handshake)
+            self._on_accept.remove(self._release_handshake)
         link = link_of(self._ws)
         if link.end_hook is None:
             await self._close(exc)
         else:
             link.end_hook = functools.partial(self._close_behind, link.end_hook, exc)
 
-    async def _close_behind(
-        self, hook: Callable[[int], Awaitable[None]], exc: BaseException | None, code: int
-    ) -> None:
+    async def _close_behind(self, hook: EndHook, exc: BaseException | None, code: int) -> None:
         try:
             await hook(code)
         finally:
@@ -118,7 +123,7 @@ class Dependencies:
 
     async def _close(self, exc: BaseException | None) -> None:
         for key in self._made:
-            self._progress.bound.pop(key, None)
+            self._bound.pop(key, None)
         if self._for_handshake or self._for_connection:
             work = close_all([*self._for_connection, *self._for_handshake], exc)
             await Uncancelled(work, CLEANUP_TIMEOUT, _WHAT)
@@ -128,7 +133,7 @@ class Dependencies:
         for key in self._made:
             # What was made of a closed one is not worth more.
             if key.scope == "handshake":
-                self._progress.bound.pop(key, None)
+                self._bound.pop(key, None)
         if opened:
             await Uncancelled(close_all(opened, None), CLEANUP_TIMEOUT, _WHAT)
 
@@ -166,7 +171,7 @@ class Dependencies:
         # What is called is part of it: an application further in may override another function,
         # and a replacement gets the original.
         key = _Key(_identity(step.call), _identity(step.run), step.scope)
-        bound = self._progress.bound
+        bound = self._bound
         if step.use_cache and key in bound:
             return bound[key]
         positional, named = await self._arguments(step.plan)

@@ -14,11 +14,20 @@ from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
 
-from telex.binding._coerce import Convert, converter, describe_type, fields_of, is_many
+from telex.binding._coerce import (
+    MISSING,
+    Convert,
+    Misfit,
+    converter,
+    describe_type,
+    fields_of,
+    is_many,
+)
 from telex.binding._signature import EMPTY, UNKNOWN, Declared, declared, describe, innermost
-from telex.binding._sources import Take, outside, taker
+from telex.binding._sources import ABSENT, Take, outside, taker
 from telex.connection import Connection
 from telex.datastructures import State
+from telex.exceptions import ImproperlyConfigured
 from telex.params import DependencyScope, Depends, Param, Path, Where
 from telex.websockets import WebSocket, link_of
 
@@ -48,6 +57,26 @@ class Value:
     default: Callable[[], Any] | None
     secret: bool
     expected: str
+
+    def get(self, ws: Connection) -> Any:
+        """Return the argument.
+
+        Raises:
+            Misfit: It is missing or does not fit.
+            ImproperlyConfigured: The path has no parameter of that name.
+        """
+        raw = self.take(ws)
+        if raw is not ABSENT:
+            return self.convert(raw)
+        if self.default is not None:
+            return self.default()
+        if self.where == "path":
+            # No client can leave that out.
+            raise ImproperlyConfigured(
+                f"the path {ws.path!r} has no parameter {self.key!r}; "
+                f"it has {sorted(ws.path_params) or 'none'}"
+            )
+        raise Misfit(("", MISSING))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from telex.binding._coerce import MISSING, Misfit
 from telex.binding._plan import Value
 from telex.binding._sources import ABSENT
 from telex.connection import Connection
-from telex.exceptions import BindingError, ImproperlyConfigured
+from telex.exceptions import BindingError
 
 _MAX_SHOWN: Final = 200
 """Characters of a text that an error repeats: a value, a name, a message with one in it."""
@@ -28,22 +28,10 @@ def read_values(steps: Iterable[Value], connection: Connection) -> dict[Value, A
     values: dict[Value, Any] = {}
     problems: list[dict[str, Any]] = []
     for step in steps:
-        raw = step.take(connection)
-        if raw is ABSENT:
-            if step.default is not None:
-                values[step] = step.default()
-            elif step.where == "path":
-                # No client can leave that out.
-                raise ImproperlyConfigured(
-                    f"the path {connection.path!r} has no parameter {step.key!r}; "
-                    f"it has {sorted(connection.path_params) or 'none'}"
-                )
-            else:
-                problems.append(_problem(step, "", MISSING, None))
-            continue
         try:
-            values[step] = step.convert(raw)
+            values[step] = step.get(connection)
         except Misfit as misfit:
+            raw = step.take(connection)
             problems += [_problem(step, *each, raw) for each in misfit.problems]
     if problems:
         # Several dependencies may ask for the same.
@@ -54,6 +42,8 @@ def read_values(steps: Iterable[Value], connection: Connection) -> dict[Value, A
 def _problem(step: Value, field: str, message: str, raw: Any) -> dict[str, Any]:
     if isinstance(raw, dict):
         raw = raw.get(field)
+    if raw is ABSENT:
+        raw = None
     if step.secret:
         # What a converter says may repeat the value, or tell what would have been accepted.
         message, raw = message if message == MISSING else f"not a valid {step.expected}", None

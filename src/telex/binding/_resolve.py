@@ -8,9 +8,8 @@ from typing import Any, Final, TypeVar
 
 from telex.binding._coerce import Misfit
 from telex.binding._dependencies import Dependencies
-from telex.binding._plan import Given, Plan, Step, Value, build_plan
+from telex.binding._plan import Dependency, Plan, Step, Value, build_plan
 from telex.binding._reading import read_values
-from telex.binding._sources import ABSENT
 from telex.context import current
 from telex.websockets import WebSocket
 
@@ -68,10 +67,10 @@ def _with_values(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
     async def bound() -> object:
         ws = current.get()
         try:
-            # One getter an argument, made once: half the cost of `read_values` and its table.
             args = [get(ws) for get in positional]
             kwargs = {name: get(ws) for name, get in named}
         except Misfit:
+            # That is the first one; all of them are told.
             read_values(values, ws)
             raise
         return await fn(*args, **kwargs)
@@ -80,21 +79,8 @@ def _with_values(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
 
 
 def _getter(step: Step) -> Callable[[WebSocket], Any]:
-    """Return what gets one argument, or raises `Misfit` that does not say what is wrong."""
-    if not isinstance(step, Value):
-        assert isinstance(step, Given)
-        return step.get
-    take, convert, default = step.take, step.convert, step.default
-
-    def get(ws: WebSocket) -> Any:
-        raw = take(ws)
-        if raw is not ABSENT:
-            return convert(raw)
-        if default is None:
-            raise Misfit
-        return default()
-
-    return get
+    assert not isinstance(step, Dependency)
+    return step.get
 
 
 def _with_dependencies(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:

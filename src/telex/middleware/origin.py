@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from telex._end import peer_name
 from telex._types import ASGIApp, Receive, Scope, Send
-from telex._url import scope_scheme
+from telex._url import DEFAULT_PORTS, scope_scheme
 from telex.websockets import WebSocket
 
 log: Final = logging.getLogger("telex")
@@ -23,7 +23,6 @@ log: Final = logging.getLogger("telex")
 CHECKED_KEY: Final = "telex.origin_checked"
 """Key of the scope by which a mounted application knows that one outside of it has checked."""
 
-_PORTS: Final = {"http": 80, "https": 443}
 _AS_HTTP: Final = {"ws": "http", "wss": "https"}
 _MAX_PORT: Final = 65_535
 _MAX_SHOWN: Final = 200
@@ -162,7 +161,7 @@ def parse_origin(text: str) -> Origin | None:
         return None
     scheme, address, name, digits = found.groups()
     scheme = scheme.lower()
-    port = int(digits) if digits else _PORTS.get(scheme)
+    port = int(digits) if digits else DEFAULT_PORTS.get(scheme)
     try:
         host = name.lower() if address is None else str(IPv6Address(address))
     except ValueError:

@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -54,9 +54,9 @@ def run(app: ASGIApp | str, *, host: str = "127.0.0.1", port: int = 8000, **opti
             stacklevel=2,
         )
         return
-    serve = _uvicorn_run()
-    _check_options(options, serve)
-    _check_ws_library(options.get("ws", "auto"))
+    serve = uvicorn_run()
+    check_options(options, serve)
+    check_ws_library(options.get("ws", "auto"))
     if not isinstance(app, str):
         _check_one_process(options)
         options["workers"] = 1
@@ -84,7 +84,12 @@ def _not_now() -> str | None:
     return None
 
 
-def _uvicorn_run() -> Callable[..., None]:
+def uvicorn_run() -> Callable[..., None]:
+    """Return uvicorn's own `run`.
+
+    Raises:
+        MissingDependency: uvicorn is not installed.
+    """
     try:
         import uvicorn
     except ImportError as error:
@@ -92,7 +97,12 @@ def _uvicorn_run() -> Callable[..., None]:
     return uvicorn.run
 
 
-def _check_options(options: dict[str, Any], serve: Callable[..., None]) -> None:
+def check_options(options: Mapping[str, Any], serve: Callable[..., None]) -> None:
+    """Make sure that uvicorn has these options.
+
+    Raises:
+        TypeError: It has not; the text names one that is nearly the same.
+    """
     known = inspect.signature(serve).parameters.keys() - {"app"}
     for name in options:
         if name not in known:
@@ -101,7 +111,12 @@ def _check_options(options: dict[str, Any], serve: Callable[..., None]) -> None:
             raise TypeError(f"uvicorn has no option {name!r}{hint}")
 
 
-def _check_ws_library(ws: object) -> None:
+def check_ws_library(ws: object) -> None:
+    """Make sure that a library is installed which uvicorn's option `ws` can use.
+
+    Raises:
+        MissingDependency: None is; uvicorn would answer WebSocket requests as plain HTTP.
+    """
     # Classes and import strings are protocols of the caller's own.
     libraries = _WS_LIBRARIES.get(ws, ()) if isinstance(ws, str) else ()
     if libraries and not any(find_spec(library) for library in libraries):

@@ -12,10 +12,10 @@ from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from telex._types import DENIAL_EXTENSION
+from telex._url import DEFAULT_PORTS
 from telex.datastructures import encode_headers
 from telex.exceptions import HeadersInput
 
-PORTS: Final = {"ws": 80, "wss": 443}
 _AS_WEBSOCKET: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _AS_HTTP: Final = {"ws": "http", "wss": "https"}
 _PATH_SAFE: Final = "/%:@!$&'()*+,;=~"
@@ -71,7 +71,7 @@ def parse_base(url: str) -> Base:
         raise ValueError(
             f"the host has to be written in ASCII (xn--…), as clients send it: {url!r}"
         )
-    port = parts.port or PORTS[scheme]
+    port = parts.port or DEFAULT_PORTS[scheme]
     return Base(scheme, parts.hostname, port, parts.netloc, parts.path.rstrip("/"))
 
 

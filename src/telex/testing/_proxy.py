@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
+from telex._url import DEFAULT_PORTS
+
 CHUNK: Final = 64 * 1024
 """Bytes passed on at a time when nothing else is asked for."""
 
-_DEFAULT_PORTS: Final = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 
 # struct linger: on, 0 seconds. Closing then sends RST instead of FIN (socket(7), SO_LINGER).
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -157,7 +158,7 @@ class FaultyProxy:
         """Carry one connection until both sides have said all, or it is cut."""
         host = self._target.hostname or ""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        port = self._target.port or _DEFAULT_PORTS[self._target.scheme]
+        port = self._target.port or DEFAULT_PORTS[self._target.scheme]
         whole = False
         with socket.socket(family, socket.SOCK_STREAM) as server:
             try:
@@ -211,8 +212,8 @@ def _target(target: str | int) -> SplitResult:
     if not isinstance(target, str):
         raise TypeError(f"FaultyProxy(target=…) must be a URL or a port, not {target!r}")
     parts = urlsplit(target)
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        known = ", ".join(_DEFAULT_PORTS)
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        known = ", ".join(DEFAULT_PORTS)
         raise ValueError(
             f"FaultyProxy(target=…) must be a URL with a host and one of {known}, not {target!r}"
         )

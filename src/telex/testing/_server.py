@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from telex._types import ASGIApp, Message, Receive, Scope, Send
 from telex._url import URL
-from telex.exceptions import MissingDependency
+from telex.server.run import check_options, check_ws_library, uvicorn_run
 from telex.testing._errors import DeadlinePassed
 from telex.testing._parked import describe
 
@@ -93,15 +93,16 @@ class LiveServer:
             MissingDependency: uvicorn is not installed, or no WebSocket library that it can use.
             RuntimeError: The server runs already; or the application, or uvicorn, refused to
                 start without raising an exception.
+            TypeError: uvicorn has no such option.
             DeadlinePassed: The application did not start in time; says where it waits.
             Exception: What the lifespan of the application, or uvicorn, raised.
         """
         if self._thread is not None:
             raise RuntimeError("the server runs already")
-        try:
-            from uvicorn import Config
-        except ImportError as error:
-            raise MissingDependency("uvicorn", "standard", "a live server") from error
+        check_options(self._options, uvicorn_run())
+        check_ws_library(self._options.get("ws", "auto"))
+        from uvicorn import Config
+
         thread = _ServerThread(Config(self._app, workers=1, **self._options))
         thread.start(self._start_timeout)
         self._thread = thread
@@ -272,9 +273,6 @@ def _server(
     class LifespanWatchingServer(Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             starting()
-            if config.ws == "auto" and config.ws_protocol_class is None:
-                # uvicorn would answer WebSocket requests as plain HTTP.
-                raise MissingDependency("websockets or wsproto", "standard", "a live server")
             config.loaded_app = lifespan.watch(config.loaded_app)
             await super().startup(sockets)
             started()
