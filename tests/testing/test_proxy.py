@@ -335,7 +335,7 @@ SPLIT = "split=…) must be an int of at least 1 or None"
 DELAY = "delay=…) must be a number of seconds, 0 or more"
 DROP = "drop_after_bytes=…) must be an int of at least 0 or None"
 PORT = "target=…) must be a URL or a port"
-URLS = "target=…) must be a URL with a host and one of ws, http, wss, https"
+URLS = "target=…) must be a URL with a host and one of ws, wss, http, https"
 
 
 @pytest.mark.parametrize(

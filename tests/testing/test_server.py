@@ -15,7 +15,6 @@ from typing import Any
 import httpx2
 import pytest
 import trustme
-import uvicorn
 from websockets.asyncio.client import connect as async_connect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
@@ -293,14 +292,8 @@ def test_a_missing_uvicorn_is_named_with_the_command_that_installs_it(
 def test_a_missing_websocket_library_is_an_error_and_no_server_without_websockets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    load = uvicorn.Config.load
-
-    def load_without_library(config: uvicorn.Config) -> None:
-        load(config)
-        config.ws_protocol_class = None
-
-    monkeypatch.setattr(uvicorn.Config, "load", load_without_library)
-    with pytest.raises(MissingDependency, match="a live server needs websockets or wsproto"):
+    monkeypatch.setattr("telex.server.run.find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match="ws='auto' needs websockets or wsproto"):
         LiveServer(echo).__enter__()
     with LiveServer(echo, ws="none"):
         pass
