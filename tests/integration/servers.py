@@ -50,14 +50,15 @@ class Kind:
         return {package: version(package) for package in self.packages}
 
 
-def _uvicorn(ws: str, library: str) -> Kind:
+def _uvicorn(ws: str, library: str, name: str | None = None) -> Kind:
     command = f"uvicorn {{app}} --host 127.0.0.1 --port {{port}} --ws {ws} --log-level warning"
-    return Kind(f"uvicorn {ws}", ("uvicorn", library), command)
+    return Kind(name or f"uvicorn {ws}", ("uvicorn", library), command)
 
 
 KINDS = {
     kind.name: kind
     for kind in (
+        _uvicorn("telex.server:WebSocketProtocol", "picows", "telex"),
         _uvicorn("websockets", "websockets"),
         _uvicorn("websockets-sansio", "websockets"),
         _uvicorn("wsproto", "wsproto"),
@@ -75,7 +76,7 @@ KINDS = {
         ),
     )
 }
-"""The six servers."""
+"""The servers: ours, and six of others."""
 
 
 @dataclass

@@ -1,1 +1,22 @@
-"""The server side: starting one. Knows ASGI and nothing of the framework."""
+"""The server side: a WebSocket protocol for uvicorn, and starting uvicorn.
+
+It knows ASGI and nothing of the framework.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from telex.server.protocol import WebSocketProtocol
+
+__all__ = ["WebSocketProtocol"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "WebSocketProtocol":
+        # Late: starting uvicorn with another protocol needs no picows.
+        from telex.server.protocol import WebSocketProtocol
+
+        return WebSocketProtocol
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

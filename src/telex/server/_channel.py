@@ -1,0 +1,318 @@
+"""One open connection: its messages both ways, its close handshake. It is the frame channel too.
+
+Rules:
+
+1. It is there before the handshake is through, for the client may leave meanwhile; then it opens.
+2. The writing functions are changed for refusing ones at the end, so that nobody asks before each
+   message whether it has come; nothing may be written to the descriptor after that.
+3. The first end counts: a close frame of either side, a violation, a lost connection, a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from telex._types import CloseRecord, Receive, Send
+from telex.close_codes import MAX_REASON_BYTES, CloseCode, may_send
+from telex.server._assembly import BINARY, CLOSE, FIN, PING, PONG, TEXT, not_utf8
+from telex.server._deflate import WORTH_IT, Compression
+from telex.server._inbound import Bounds, Inbound
+from telex.server._linger import Linger
+from telex.server._picows import FrameParser, Wire, attach
+from telex.server._violation import Violation
+
+CLOSE_TIMEOUT: Final = 10.0
+"""Seconds a client may take to answer a close frame, and to read what was sent before."""
+
+_TIDY_AFTER: Final = 1.0
+"""Seconds after which a big read buffer is given back: not at once, for the next message may be as
+big."""
+
+
+class ClientDisconnected(OSError):
+    """A message was sent to a client that is gone."""
+
+
+class Channel(Inbound):
+    """Implements `telex._types.FrameChannel`.
+
+    Args:
+        transport: Of the connection.
+        loop: Its event loop.
+        bounds: What it may take.
+        on_lost: Called once, when the transport is gone.
+    """
+
+    __slots__ = (
+        "_callbacks",
+        "_deadline",
+        "_on_lost",
+        "_parser",
+        "_room",
+        "_tidying",
+        "_wire",
+        "asgi_receive",
+        "asgi_send",
+        "latency",
+        "writable",
+        "write_bytes",
+        "write_text",
+    )
+
+    asgi_receive: Receive
+    asgi_send: Send
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        bounds: Bounds,
+        on_lost: Callable[[], None],
+    ) -> None:
+        super().__init__(transport, loop, bounds)
+        self._on_lost: Callable[[], None] | None = on_lost
+        self._callbacks: list[Callable[[CloseRecord], None]] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._parser: FrameParser | None = None
+        self._wire: Wire | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._tidying: asyncio.TimerHandle | None = None
+        self.writable = True
+        self.latency: float | None = None
+        self.write_text: Callable[[str], Any] = _refuse
+        self.write_bytes: Callable[[bytes], Any] = _refuse
+
+    # Beginning
+
+    def open(self, compression: Compression | None, early: bytes) -> None:
+        """Begin to read and write frames; the handshake is through.
+
+        Args:
+            compression: What was agreed on, `None` for nothing.
+            early: What the client has sent before it had the answer.
+        """
+        self.compression = compression
+        self.expect_messages()
+        self._parser = attach(self._transport, self, self._bounds.max_size)
+        if early:
+            self._parser.feed(early)
+            self._transport.resume_reading()
+
+    def on_ws_connected(self, transport: Any) -> None:
+        self._wire = transport
+        if self.compression is None:
+            send = transport.send
+            self.write_text = partial(send, TEXT)
+            self.write_bytes = partial(send, BINARY)
+        else:
+            self.write_text = self._write_compressed
+            self.write_bytes = self._write_compressed
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames can be written."""
+        return self._wire is not None
+
+    # Writing
+
+    def _write_compressed(self, data: str | bytes) -> None:
+        wire, compression = self._wire, self.compression
+        assert wire is not None
+        assert compression is not None
+        kind = TEXT if isinstance(data, str) else BINARY
+        payload = data.encode() if isinstance(data, str) else data
+        if len(payload) < WORTH_IT:
+            wire.send(kind, payload)
+        else:
+            wire.send(kind, compression.deflate(payload), True, True)
+
+    def prepare(self, data: str | bytes) -> bytes:
+        kind = TEXT if isinstance(data, str) else BINARY
+        payload = data.encode() if isinstance(data, str) else data
+        size = len(payload)
+        if size < 126:
+            return bytes((FIN | kind, size)) + payload
+        if size < 1 << 16:
+            return struct.pack("!BBH", FIN | kind, 126, size) + payload
+        return struct.pack("!BBQ", FIN | kind, 127, size) + payload
+
+    def write_frame(self, prepared: bytes) -> None:
+        if self._wire is None:
+            _refuse(prepared)
+        self._transport.write(prepared)
+
+    async def drain(self) -> None:
+        while not self.writable:
+            if self._room is None:
+                self._room = self._loop.create_future()
+            # Shared by all who wait; one of them may be cancelled.
+            await asyncio.shield(self._room)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    @property
+    def buffered(self) -> int:
+        return 0 if self._on_lost is None else self._transport.get_write_buffer_size()
+
+    # Control frames
+
+    def on_control(self, first_byte: int, payload: bytes) -> None:
+        if first_byte == FIN | PING:
+            # A client that does not read gets no pongs either (RFC 6455 §5.5.3 asks for the last).
+            if self.writable and self._wire is not None:
+                self._wire.send(PONG, payload)
+        elif first_byte == FIN | PONG:
+            self._on_pong(payload)
+        elif first_byte == FIN | CLOSE:
+            self._on_close_frame(payload)
+        else:
+            raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
+
+    def ping(self) -> None:
+        """Send a ping, unless one is unanswered or its answer would not be read."""
+        if self.pinged is None and self._wire is not None and not self._paused:
+            self.pinged = self._loop.time()
+            self._wire.send(PING, struct.pack("!d", self.pinged))
+
+    def _on_pong(self, payload: bytes) -> None:
+        if self.pinged is not None and payload == struct.pack("!d", self.pinged):
+            self.latency = self._loop.time() - self.pinged
+            self.pinged = None
+
+    def _on_close_frame(self, payload: bytes) -> None:
+        if self.closed is not None:
+            self._hang_up()
+            return
+        code, reason = _close_of(payload)
+        wire = self._wire
+        self._end(CloseRecord(code, reason, "client"))
+        if wire is not None:
+            wire.send(CLOSE, payload[:2])
+        self._hang_up()
+
+    # Ending
+
+    def close(self, code: int, reason: str, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Send a close frame, and wait for the client's a while, without blocking."""
+        wire = self._wire
+        if wire is None:
+            return
+        self._end(CloseRecord(code, reason, "server"))
+        self._say(wire, code, reason)
+        self.unpause()
+        self._deadline = self._loop.call_later(timeout, self._transport.abort)
+
+    def _say(self, wire: Wire, code: int, reason: str) -> None:
+        wire.send(CLOSE, struct.pack("!H", code) + reason.encode()[:MAX_REASON_BYTES])
+
+    def on_big_buffer(self) -> None:
+        if self._tidying is None:
+            self._tidying = self._loop.call_later(_TIDY_AFTER, self._tidy)
+
+    def _tidy(self) -> None:
+        """Give a big read buffer back."""
+        self._tidying = None
+        if self.closed is not None or self._parser is None:
+            return
+        if self._parser.at_boundary:
+            self._parser = attach(self._transport, self, self._bounds.max_size)
+        else:
+            self.on_big_buffer()
+
+    def on_refused(self, code: int, reason: str) -> None:
+        self._give_up(CloseRecord(code, reason, "server"))
+
+    def fail(self, violation: Violation) -> None:
+        if self._wire is not None and self.closed is None:
+            self._say(self._wire, violation.code, violation.reason)
+            self._give_up(CloseRecord(violation.code, violation.reason, "server"))
+
+    def _give_up(self, record: CloseRecord) -> None:
+        """Read no more frames: they make no sense. Let the client see the close frame."""
+        self._end(record)
+        Linger(self._transport, self._loop, self.lost)
+
+    def expire(self) -> None:
+        """Drop a client that has not answered a ping."""
+        self.close(int(CloseCode.INTERNAL_ERROR), "keepalive ping timeout")
+        self._transport.abort()
+
+    def abort(self) -> None:
+        self._end(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
+        self._transport.abort()
+
+    def on_close(self, callback: Callable[[CloseRecord], None]) -> None:
+        if self.closed is not None:
+            self._loop.call_soon(callback, self.closed)
+        else:
+            self._callbacks = [*(self._callbacks or ()), callback]
+
+    def deny(self) -> None:
+        """The handshake was answered with another response: nothing will come."""
+        self._end(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._transport.close()
+        if self._deadline is None and self.buffered:
+            self._deadline = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+    def _end(self, record: CloseRecord) -> None:
+        """Take note of the end; nothing is written after it but the close frame."""
+        if self.closed is not None:
+            return
+        self._wire = None
+        self.write_text = self.write_bytes = _refuse
+        self.resume_writing()
+        self.finish(record)
+        callbacks, self._callbacks = self._callbacks or (), None
+        for callback in callbacks:
+            callback(record)
+
+    def on_ws_disconnected(self, transport: Any) -> None:
+        self.lost()
+
+    def lost(self) -> None:
+        """The transport is gone."""
+        self._end(CloseRecord(int(CloseCode.ABNORMAL), "", "client"))
+        for timer in (self._deadline, self._tidying):
+            if timer is not None:
+                timer.cancel()
+        self._parser = None
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost()
+
+
+def _refuse(_data: object) -> None:
+    raise ClientDisconnected("the client is gone")
+
+
+def _close_of(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a client's close frame.
+
+    Raises:
+        Violation: It may not send that.
+    """
+    if not payload:
+        return int(CloseCode.NO_STATUS), ""
+    if len(payload) == 1:
+        raise Violation(CloseCode.PROTOCOL_ERROR, "a close code has two bytes")
+    code = int.from_bytes(payload[:2], "big")
+    if not may_send(code):
+        raise Violation(CloseCode.PROTOCOL_ERROR, "invalid close code")
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        raise not_utf8() from None
