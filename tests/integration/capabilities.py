@@ -177,7 +177,7 @@ RAISE_OPEN = Row("It raises while open", ("1011", *["1006"] * 3, "1011", "1011",
 BAD_CODES = Row(
     "`websocket.close` with 500, 999, 1004, 1016, 2999 or 5000",
     (
-        "`ValueError`, 1011",
+        "`ValueError`, 1000",
         "`ProtocolError`, 1006",
         "`ProtocolError`, 1006",
         "an invalid frame is sent",
@@ -190,7 +190,7 @@ BAD_CODES = Row(
 RESERVED_CODES = Row(
     "`websocket.close` with 1005, 1006 or 1015",
     (
-        "`ValueError`, 1011",
+        "`ValueError`, 1000",
         "`ProtocolError`, 1006",
         "`ProtocolError`, 1006",
         "1000",
@@ -246,7 +246,7 @@ CLOSE_AFTER_END = Row(
 )
 RECEIVE_AFTER_CLOSE_FRAME = Row(
     "`receive()` again after a disconnect with a close frame",
-    ("the same again", "1005", "1005", "1000", "waits for ever", "waits for ever", "1005"),
+    ("4321", "1005", "1005", "1000", "waits for ever", "waits for ever", "1005"),
     "S9",
 )
 RECEIVE_AFTER_LOSS = Row(
@@ -304,7 +304,7 @@ TEXT_HEADER = Row(
 FOREIGN_SUBPROTOCOL = Row(
     "Accepting a subprotocol that was not offered",
     (
-        "the handshake fails",
+        "`ValueError`, HTTP 403",
         *["sent; the client refuses"] * 2,
         *["the handshake fails"] * 2,
         "no answer",

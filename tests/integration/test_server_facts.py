@@ -236,7 +236,10 @@ async def test_a_subprotocol_that_was_not_offered(
         client=look,
         subprotocols=["a", "b"],
     )
-    assert (outcome.how or "none is sent") == row.on(server)
+    how = outcome.how or "none is sent"
+    if outcome.errors() and how.startswith("HTTP"):
+        how = f"`{outcome.errors()[0]}`, {how}"
+    assert how == row.on(server)
 
 
 @pytest.mark.row("S16")
