@@ -107,7 +107,10 @@ class Outlet:
         channel = self._channel
         try:
             if channel is not None:
-                _write_frame(channel, data)
+                if isinstance(data, str):
+                    channel.write_text(data)
+                else:
+                    channel.write_bytes(data)
             else:
                 self._sender = asyncio.current_task()
                 try:

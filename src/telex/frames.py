@@ -126,7 +126,9 @@ class Frames:
             WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
         """
-        await self._link.outlet.write(_checked_text(data))
+        if type(data) is not str or not data.isascii():
+            data = _checked_text(data)
+        await self._link.outlet.write(data)
 
     async def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send one binary message.

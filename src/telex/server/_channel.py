@@ -28,6 +28,9 @@ from telex.server._violation import Violation
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds a client may take to answer a close frame, and to read what was sent before."""
 
+_PARTING_TIMEOUT: Final = 1.0
+"""Seconds for the application to answer what came before a violation."""
+
 _TIDY_AFTER: Final = 1.0
 """Seconds after which a big read buffer is given back: not at once, for the next message may be as
 big."""
@@ -52,6 +55,7 @@ class Channel(Inbound):
         "_deadline",
         "_on_lost",
         "_parser",
+        "_parting",
         "_room",
         "_tidying",
         "_wire",
@@ -78,6 +82,7 @@ class Channel(Inbound):
         self._callbacks: list[Callable[[CloseRecord], None]] | None = None
         self._room: asyncio.Future[None] | None = None
         self._parser: FrameParser | None = None
+        self._parting: tuple[CloseRecord, Linger] | None = None
         self._wire: Wire | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._tidying: asyncio.TimerHandle | None = None
@@ -112,11 +117,6 @@ class Channel(Inbound):
             self.write_text = self._write_compressed
             self.write_bytes = self._write_compressed
 
-    @property
-    def is_open(self) -> bool:
-        """Whether frames can be written."""
-        return self._wire is not None
-
     # Writing
 
     def _write_compressed(self, data: str | bytes) -> None:
@@ -131,19 +131,15 @@ class Channel(Inbound):
             wire.send(kind, compression.deflate(payload), True, True)
 
     def prepare(self, data: str | bytes) -> bytes:
-        kind = TEXT if isinstance(data, str) else BINARY
-        payload = data.encode() if isinstance(data, str) else data
-        size = len(payload)
-        if size < 126:
-            return bytes((FIN | kind, size)) + payload
-        if size < 1 << 16:
-            return struct.pack("!BBH", FIN | kind, 126, size) + payload
-        return struct.pack("!BBQ", FIN | kind, 127, size) + payload
+        return _frame(TEXT, data.encode()) if isinstance(data, str) else _frame(BINARY, data)
 
     def write_frame(self, prepared: bytes) -> None:
-        if self._wire is None:
+        if self.closed is not None:
             _refuse(prepared)
         self._transport.write(prepared)
+
+    def _write_plainly(self, data: str | bytes) -> None:
+        self._transport.write(self.prepare(data))
 
     async def drain(self) -> None:
         while not self.writable:
@@ -170,8 +166,8 @@ class Channel(Inbound):
     def on_control(self, first_byte: int, payload: bytes) -> None:
         if first_byte == FIN | PING:
             # A client that does not read gets no pongs either (RFC 6455 §5.5.3 asks for the last).
-            if self.writable and self._wire is not None:
-                self._wire.send(PONG, payload)
+            if self.writable and self.closed is None:
+                self._transport.write(_frame(PONG, payload))
         elif first_byte == FIN | PONG:
             self._on_pong(payload)
         elif first_byte == FIN | CLOSE:
@@ -181,9 +177,9 @@ class Channel(Inbound):
 
     def ping(self) -> None:
         """Send a ping, unless one is unanswered or its answer would not be read."""
-        if self.pinged is None and self._wire is not None and not self._paused:
+        if self.pinged is None and self.closed is None and not self._paused:
             self.pinged = self._loop.time()
-            self._wire.send(PING, struct.pack("!d", self.pinged))
+            self._transport.write(_frame(PING, struct.pack("!d", self.pinged)))
 
     def _on_pong(self, payload: bytes) -> None:
         if self.pinged is not None and payload == struct.pack("!d", self.pinged):
@@ -191,30 +187,32 @@ class Channel(Inbound):
             self.pinged = None
 
     def _on_close_frame(self, payload: bytes) -> None:
+        if self._parting is not None:
+            return
         if self.closed is not None:
             self._hang_up()
             return
         code, reason = _close_of(payload)
-        wire = self._wire
-        self._end(CloseRecord(code, reason, "client"))
-        if wire is not None:
-            wire.send(CLOSE, payload[:2])
+        self._end(CloseRecord(code, reason, "client"), payload[:2])
         self._hang_up()
 
     # Ending
 
-    def close(self, code: int, reason: str, timeout: float = CLOSE_TIMEOUT) -> None:
+    def close(self, code: int, reason: str) -> None:
         """Send a close frame, and wait for the client's a while, without blocking."""
-        wire = self._wire
-        if wire is None:
-            return
-        self._end(CloseRecord(code, reason, "server"))
-        self._say(wire, code, reason)
-        self.unpause()
-        self._deadline = self._loop.call_later(timeout, self._transport.abort)
+        if self._parting is not None:
+            self.part()
+        elif self.closed is None and self._parser is not None:
+            record = CloseRecord(code, reason, "server")
+            self._end(record, _close_payload(record))
+            self.unpause()
+            self.hurry(CLOSE_TIMEOUT)
 
-    def _say(self, wire: Wire, code: int, reason: str) -> None:
-        wire.send(CLOSE, struct.pack("!H", code) + reason.encode()[:MAX_REASON_BYTES])
+    def hurry(self, timeout: float) -> None:
+        """Wait no longer than that for the rest of the end."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._loop.call_later(timeout, self._transport.abort)
 
     def on_big_buffer(self) -> None:
         if self._tidying is None:
@@ -223,7 +221,7 @@ class Channel(Inbound):
     def _tidy(self) -> None:
         """Give a big read buffer back."""
         self._tidying = None
-        if self.closed is not None or self._parser is None:
+        if self.closed is not None or self._parting is not None or self._parser is None:
             return
         if self._parser.at_boundary:
             self._parser = attach(self._transport, self, self._bounds.max_size)
@@ -231,17 +229,31 @@ class Channel(Inbound):
             self.on_big_buffer()
 
     def on_refused(self, code: int, reason: str) -> None:
-        self._give_up(CloseRecord(code, reason, "server"))
+        if self.closed is None:
+            self.fail(Violation(code, reason))
+        else:
+            self._hang_up()
 
     def fail(self, violation: Violation) -> None:
-        if self._wire is not None and self.closed is None:
-            self._say(self._wire, violation.code, violation.reason)
-            self._give_up(CloseRecord(violation.code, violation.reason, "server"))
+        """Read no more frames: they make no sense. Say so when the messages before were answered.
 
-    def _give_up(self, record: CloseRecord) -> None:
-        """Read no more frames: they make no sense. Let the client see the close frame."""
-        self._end(record)
-        Linger(self._transport, self._loop, self.lost)
+        That is when the application asks for another one, or after a second.
+        """
+        if self.closed is None and self._parting is None:
+            record = CloseRecord(violation.code, violation.reason, "server")
+            self._parting = (record, Linger(self._transport, self))
+            self.expect_nothing()
+            if self._messages:
+                self._deadline = self._loop.call_later(_PARTING_TIMEOUT, self.part)
+            else:
+                self.part()
+
+    def part(self) -> None:
+        if self._parting is not None:
+            record, linger = self._parting
+            self._parting = None
+            self._end(record, _close_payload(record))
+            linger.begin()
 
     def expire(self) -> None:
         """Drop a client that has not answered a ping."""
@@ -266,26 +278,32 @@ class Channel(Inbound):
     def _hang_up(self) -> None:
         self._transport.close()
         if self._deadline is None and self.buffered:
-            self._deadline = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+            self.hurry(CLOSE_TIMEOUT)
 
-    def _end(self, record: CloseRecord) -> None:
-        """Take note of the end; nothing is written after it but the close frame."""
+    def _end(self, record: CloseRecord, close_frame: bytes | None = None) -> None:
+        """Take note of the end, and write nothing after it but a close frame."""
         if self.closed is not None:
             return
-        self._wire = None
-        self.write_text = self.write_bytes = _refuse
-        self.resume_writing()
         self.finish(record)
+        self.mute()
+        if close_frame is not None:
+            self._transport.write(_frame(CLOSE, close_frame))
+        self.resume_writing()
         callbacks, self._callbacks = self._callbacks or (), None
         for callback in callbacks:
             callback(record)
 
-    def on_ws_disconnected(self, transport: Any) -> None:
-        self.lost()
+    def mute(self) -> None:
+        # Until the end the application may go on, if slower.
+        self.write_text = self.write_bytes = self._write_plainly if self.closed is None else _refuse
+        self._wire = None
+        if self._parser is not None:
+            self._parser.mute()
 
-    def lost(self) -> None:
-        """The transport is gone."""
-        self._end(CloseRecord(int(CloseCode.ABNORMAL), "", "client"))
+    def on_lost(self) -> None:
+        lost = CloseRecord(int(CloseCode.ABNORMAL), "", "client")
+        self._end(lost if self._parting is None else self._parting[0])
+        self._parting = None
         for timer in (self._deadline, self._tidying):
             if timer is not None:
                 timer.cancel()
@@ -293,6 +311,19 @@ class Channel(Inbound):
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
             on_lost()
+
+
+def _frame(kind: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < 126:
+        return bytes((FIN | kind, size)) + payload
+    if size < 1 << 16:
+        return struct.pack("!BBH", FIN | kind, 126, size) + payload
+    return struct.pack("!BBQ", FIN | kind, 127, size) + payload
+
+
+def _close_payload(record: CloseRecord) -> bytes:
+    return struct.pack("!H", record.code) + record.reason.encode()[:MAX_REASON_BYTES]
 
 
 def _refuse(_data: object) -> None:

@@ -14,7 +14,7 @@ from telex._state import Phase, advance_application
 from telex._types import Message
 from telex.close_codes import CloseCode, check_code, clip_reason
 from telex.server._channel import Channel, ClientDisconnected
-from telex.server._handshake import Headers, checked_headers, plain_response, response_head
+from telex.server._handshake import Headers, checked_headers, plain_text
 
 log: Final = logging.getLogger("uvicorn.error")
 
@@ -31,14 +31,14 @@ class Handshake(Protocol):
     def switch(self, subprotocol: str | None, headers: Headers) -> None:
         """Send a 101 and open the channel."""
 
+    def respond(self, status: int, headers: Headers) -> None:
+        """Send the head of another response."""
+
     def write(self, data: bytes) -> None:
-        """Send a part of another response."""
+        """Send a part of its body."""
 
     def hang_up(self) -> None:
         """End the connection when everything is sent."""
-
-    def note(self, status: int | str) -> None:
-        """Write the access log line."""
 
 
 class Conversation:
@@ -134,8 +134,7 @@ class Conversation:
         if status not in _STATUSES:
             raise ValueError(f"a denial response cannot have the status {status!r}")
         headers = checked_headers(message.get("headers") or ())
-        self._handshake.note(status)
-        self._handshake.write(response_head(status, headers))
+        self._handshake.respond(status, headers)
 
     def _go_on_denying(self, message: Message) -> None:
         body = message.get("body", b"")
@@ -145,12 +144,11 @@ class Conversation:
             self._handshake.hang_up()
 
     def deny(self, status: int, text: str = "") -> None:
-        """Answer the handshake with a short response, unless it is answered."""
-        if self._phase is Phase.CONNECTING:
-            self._phase = Phase.DISCONNECTED
-            if self._channel.closed is None:
-                self._handshake.note(status)
-                self._handshake.write(plain_response(status, text))
+        """Answer the handshake with a short response, unless it is answered or the client gone."""
+        if self._phase is Phase.CONNECTING and self._channel.closed is None:
+            body = text.encode()
+            self._handshake.respond(status, plain_text(body))
+            self._handshake.write(body)
             self._handshake.hang_up()
 
     def finish(self, code: CloseCode) -> None:
@@ -170,9 +168,9 @@ class Conversation:
             self._channel.close(int(code), "")
         self._phase = Phase.DISCONNECTED
 
-    def shut_down(self, timeout: float) -> None:
+    def shut_down(self) -> None:
         """Tell the client that the server stops; the application sees the disconnect."""
         if self._phase is Phase.CONNECTED:
-            self._channel.close(int(CloseCode.SERVICE_RESTART), "", timeout)
+            self._channel.close(int(CloseCode.SERVICE_RESTART), "")
         else:
             self.deny(503, "Service Unavailable")

@@ -80,6 +80,10 @@ def agree(offer: str) -> Agreement | None:
     return None
 
 
+def _malformed() -> Violation:
+    return Violation(CloseCode.PROTOCOL_ERROR, "compressed data is malformed")
+
+
 class Compression:
     """The compression of one connection."""
 
@@ -104,6 +108,8 @@ class Compression:
         """
         if self._decoder is None:
             self._decoder = self._made(for_client=True)
+        elif not first and data and self._decoder.decoder.eof:
+            raise _malformed()
         frame = Frame(Opcode.BINARY if first else Opcode.CONT, data, fin, rsv1=first)
         # Zero would stand for no limit.
         limit = max(max_size, 1)
@@ -112,7 +118,11 @@ class Compression:
         except PayloadTooBig:
             raise Violation(CloseCode.MESSAGE_TOO_BIG, "message too big") from None
         except ProtocolError:
-            raise Violation(CloseCode.PROTOCOL_ERROR, "compressed data is malformed") from None
+            raise _malformed() from None
+        decoder = getattr(self._decoder, "decoder", None)
+        if fin and decoder is not None and decoder.eof:
+            # A last block (RFC 7692 §7.2.3.4). zlib would keep all that follows for nothing.
+            self._decoder = None
         if len(inflated) > max_size:
             raise Violation(CloseCode.MESSAGE_TOO_BIG, "message too big")
         return inflated

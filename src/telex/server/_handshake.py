@@ -230,11 +230,9 @@ def response_head(status: int, headers: Headers) -> bytes:
     return b"".join(head)
 
 
-def plain_response(status: int, text: str, headers: Headers = ()) -> bytes:
-    """Return a whole response with a short text."""
-    body = text.encode()
-    more = (
+def plain_text(body: bytes) -> Headers:
+    """Return the headers of a short text."""
+    return [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(body)),
-    )
-    return response_head(status, [*headers, *more]) + body
+    ]

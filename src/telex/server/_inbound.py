@@ -53,6 +53,7 @@ class Inbound(Listener):
         "_loop",
         "_messages",
         "_others",
+        "_over",
         "_paused",
         "_text",
         "_transport",
@@ -80,6 +81,8 @@ class Inbound(Listener):
         self._others: list[asyncio.Future[None]] | None = None
         self._assembly: Assembly | None = None
         self._unfinished: Unfinished | None = None
+        self.refused = None
+        self._over = False
         # The first bytes of frames that are a message each, as long as such may come.
         self._text = self._binary = _NEVER
         self.closed: CloseRecord | None = None
@@ -93,11 +96,21 @@ class Inbound(Listener):
         """Take messages from now on."""
         self._text, self._binary = _WHOLE_TEXT, _WHOLE_BINARY
 
-    def finish(self, record: CloseRecord) -> None:
+    def expect_nothing(self) -> None:
         """Take no more messages; those that are here may still be polled."""
-        self.closed = record
+        self._over = True
         self._text = self._binary = _NEVER
-        self._assembly = self._unfinished = self.compression = None
+        self._assembly = self._unfinished = None
+
+    def part(self) -> None:
+        """Say what is to be said when the last message was taken, if anything."""
+        raise NotImplementedError
+
+    def finish(self, record: CloseRecord) -> None:
+        """It is over: messages that are here may still be polled."""
+        self.closed = record
+        self.expect_nothing()
+        self.compression = None
         self._wake()
 
     def on_control(self, first_byte: int, payload: bytes) -> None:
@@ -143,7 +156,7 @@ class Inbound(Listener):
 
     def _on_other(self, first_byte: int, payload: bytes) -> None:
         """Take a frame that is not a whole message as it is."""
-        if self.closed is not None and first_byte != FIN | CLOSE:
+        if self._over and first_byte != FIN | CLOSE:
             return
         try:
             if first_byte & CLOSE:
@@ -170,7 +183,7 @@ class Inbound(Listener):
         return self._assembly
 
     def on_unfinished(self, data: bytes, *, begins: bool) -> None:
-        if self.closed is not None:
+        if self._over:
             return
         if begins or self._unfinished is None:
             self._unfinished = Unfinished(self._assembled())
@@ -185,7 +198,7 @@ class Inbound(Listener):
             self._weight = 0
         self._weight += size
         bounds = self._bounds
-        if self._paused or self.closed is not None:
+        if self._paused or self._over:
             return
         if len(self._messages) + 1 >= bounds.max_messages or self._weight >= bounds.max_bytes:
             self._paused = True
@@ -196,6 +209,8 @@ class Inbound(Listener):
     def poll(self) -> str | bytes | None:
         messages = self._messages
         if not messages:
+            if self._over and self.closed is None:
+                self.part()
             return None
         data = messages.popleft()
         if self._paused:

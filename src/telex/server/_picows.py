@@ -8,13 +8,16 @@ it, and `pyproject.toml` holds picows to one minor version. What has to be known
 2. It asks the socket for TCP options, which Unix sockets refuse, and makes a logger for each
    connection unless what it is given is no `logging.Logger`.
 3. It writes to the file descriptor itself while the transport's buffer is empty. After the end of
-   the connection that number may be somebody else's, so nothing may be sent any more.
+   the connection that number may be somebody else's. It writes nothing once it believes that the
+   connection is lost, so that is what it is told at the end (`mute`).
 4. It hands a view of its own buffer to `writelines`, which some transports keep.
 5. It reports whole frames. What has come of an unfinished one is to be seen in `get_buffer`'s
    view until the buffer grows (when it is nearly full) or a frame is complete (the rest then
    moves to its beginning).
 6. Asking a frame for its type costs as much as everything else about it; its first byte does not.
 7. Its read buffer never shrinks.
+8. It parses one frame ahead, and answers what it refuses with a close frame before it has reported
+   the frame before that. It logs first: that is how we learn of it, and mute it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from picows import WSListener, WSUpgradeResponseWithListener
 from picows.common import WSUpgradeResponse
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]
 from picows.picows import WSFrame as Frame
+
+from telex.close_codes import CloseCode
 
 __all__ = ["Frame", "FrameParser", "Listener", "Wire", "attach"]
 
@@ -58,40 +63,25 @@ _BIG_BUFFER: Final = 64 * 1024
 _parse = WSProtocol.buffer_updated
 
 
-class _Log:
-    """Stands in for a logger: silent, but for what would be a mistake of ours."""
-
-    def isEnabledFor(self, level: int) -> bool:
-        return False
-
-    def log(self, *args: object, **kwargs: object) -> None:
-        """Say nothing: what clients do wrong is in the close code."""
-
-    debug = info = warning = error = log
-
-    def exception(self, text: str, *args: object) -> None:
-        """Report an exception that picows has caught, out of its handler."""
-        logging.getLogger("telex.server").exception(text, *args)  # noqa: LOG004
-
-
-_LOG: Final = _Log()
-
-
 class Listener(WSListener):
     """What a parser tells of, and where it leaves what it knows of the frames.
 
+    To picows it is a logger too: one object less for each connection.
+
     Attributes:
+        refused: Close code and reason for what the parser has refused.
         view: What was read, from the first byte of the first frame in it.
         count: Bytes in it.
         rest: Bytes in it behind the last frame that was reported; all before the first. So the
             first byte of the next frame is `view[count - rest]`.
     """
 
-    __slots__ = ("count", "rest", "view")
+    __slots__ = ("count", "refused", "rest", "view")
 
     view: memoryview | bytes
     count: int
     rest: int
+    refused: tuple[int, str] | None
 
     def on_ws_connected(self, transport: Any) -> None:
         """Take what writes the frames."""
@@ -111,8 +101,37 @@ class Listener(WSListener):
         raise NotImplementedError
 
     def on_refused(self, code: int, reason: str) -> None:
-        """The parser has refused a frame, and has sent a close frame."""
+        """The parser reads no further: what comes now is refused."""
         raise NotImplementedError
+
+    def on_lost(self) -> None:
+        """The transport is gone."""
+        raise NotImplementedError
+
+    def mute(self) -> None:
+        """Have picows write nothing any more."""
+        raise NotImplementedError
+
+    # As a logger
+
+    def isEnabledFor(self, _level: int) -> bool:
+        """Ask for no more than what picows logs anyway."""
+        return False
+
+    def debug(self, *_args: object) -> None:
+        """Say nothing."""
+
+    info = log = warning = debug
+
+    def error(self, _text: str, refused: tuple[int, str]) -> None:
+        """Take note of a frame that picows refuses."""
+        self.refused = (int(refused[0]), str(refused[1]))
+        self.mute()
+
+    def exception(self, text: str, *args: object) -> None:
+        """Report a mistake of ours that picows has caught, out of its handler."""
+        logging.getLogger("telex.server").exception(text, *args)  # noqa: LOG004
+        self.on_refused(CloseCode.INTERNAL_ERROR, "")
 
 
 class _Transport:
@@ -153,12 +172,9 @@ def _nothing(_data: object) -> None:
 
 
 class FrameParser(WSProtocol):  # type: ignore[misc]
-    """Parses what comes from one client and reports it to a listener.
+    """Parses what comes from one client and reports it to a listener."""
 
-    Also after the end of a connection it may be called once more by picows' timers.
-    """
-
-    __slots__ = ("_first", "_listener", "_roomy", "_view")
+    __slots__ = ("_first", "_listener", "_muted", "_roomy", "_view")
 
     def __init__(self, listener: Listener, max_frame_size: int) -> None:
         super().__init__(
@@ -166,7 +182,7 @@ class FrameParser(WSProtocol):  # type: ignore[misc]
             None,
             False,
             lambda _request: WSUpgradeResponseWithListener(_RESPONSE, listener),
-            _LOG,
+            listener,
             True,
             None,
             False,
@@ -179,6 +195,7 @@ class FrameParser(WSProtocol):  # type: ignore[misc]
             _BUFFER_SIZE,
         )
         self._listener = listener
+        self._muted = False
         self._first = b""
 
     def begin(self, transport: asyncio.Transport) -> None:
@@ -191,9 +208,19 @@ class FrameParser(WSProtocol):  # type: ignore[misc]
         seen.write = transport.write
         self._at_boundary()
 
+    def mute(self) -> None:
+        """Have picows write nothing any more. Calling it again does nothing."""
+        if not self._muted:
+            self._muted = True
+            super().connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.mute()
+        self._listener.on_lost()
+
     def feed(self, data: bytes) -> None:
         """Take what was read by somebody else."""
-        while data:
+        while data and not self._muted:
             room = self.get_buffer(-1)
             piece, data = data[: len(room)], data[len(room) :]
             room[: len(piece)] = piece
@@ -233,10 +260,9 @@ class FrameParser(WSProtocol):  # type: ignore[misc]
             self._left_over(fresh[-rest:], begins=True)
 
     def _left_over(self, data: bytes, *, begins: bool) -> None:
-        wire = self.transport
-        if wire.is_close_frame_sent:
-            sent = wire.close_handshake.sent
-            self._listener.on_refused(int(sent.code), sent.reason)
+        refused = self._listener.refused
+        if refused is not None:
+            self._listener.on_refused(*refused)
             return
         if begins:
             self._first = data[:1]

@@ -27,7 +27,8 @@ from telex.server._handshake import (
     Headers,
     Upgrade,
     parse,
-    plain_response,
+    plain_text,
+    response_head,
     switching_protocols,
 )
 from telex.server._inbound import Bounds
@@ -39,10 +40,15 @@ SPEC_VERSION: Final = "2.4"
 """Of the ASGI specification for WebSockets: `send` raises `OSError` once the client is gone."""
 
 _MAX_HEAD: Final = 64 * 1024
-"""Bytes of a request's head; uvicorn's HTTP protocols take no more."""
+"""Bytes of a request's head."""
 
 _SHUTDOWN_MOMENT: Final = 1.0
 """Seconds for the client's close frame when the server stops."""
+
+_TOO_LONG: Final = BadHandshake(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too long."
+)
+_UNAVAILABLE: Final = BadHandshake(HTTPStatus.SERVICE_UNAVAILABLE, "Service Unavailable")
 
 
 class ServerState(Protocol):
@@ -130,6 +136,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._agreement: Agreement | None = None
         self._keepalive: Keepalive | None = None
         self._scope: Scope = {}
+        self._conversation: Conversation | None = None
 
     # What the transport calls, until the channel has it
 
@@ -138,7 +145,6 @@ class WebSocketProtocol(asyncio.Protocol):
         self._channel = Channel(
             self._transport, self._loop, self._settings.bounds, self._connection_gone
         )
-        self._conversation = Conversation(self._channel, self)
         self._server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -147,18 +153,13 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         self._head += data
         end = self._head.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self._head) > _MAX_HEAD:
-                self._refuse(
-                    BadHandshake(
-                        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                        "The head of the request is too long.",
-                    )
-                )
-            return
-        head, self._early = bytes(self._head[: end + 2]), bytes(self._head[end + 4 :])
-        self._head = None
-        self._read_head(head)
+        if len(self._head) > _MAX_HEAD:
+            self._head = None
+            self._refuse(_TOO_LONG)
+        elif end >= 0:
+            head, self._early = bytes(self._head[: end + 2]), bytes(self._head[end + 4 :])
+            self._head = None
+            self._read_head(head)
 
     def _keep_early(self, data: bytes) -> None:
         """A client should wait for the answer; what comes before it is kept, but not much."""
@@ -170,7 +171,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """Let the transport close itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._channel.lost()
+        self._channel.on_lost()
 
     def pause_writing(self) -> None:
         self._channel.pause_writing()
@@ -182,7 +183,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """End the connection: the server stops."""
-        self._conversation.shut_down(_SHUTDOWN_MOMENT)
+        if self._conversation is not None:
+            self._conversation.shut_down()
+        elif self._channel.closed is None:
+            self._refuse(_UNAVAILABLE)
+        self._channel.hurry(_SHUTDOWN_MOMENT)
 
     # The handshake
 
@@ -193,6 +198,7 @@ class WebSocketProtocol(asyncio.Protocol):
             if settings.compress and upgrade.extensions:
                 self._agreement = agree(upgrade.extensions)
         except BadHandshake as bad:
+            log.warning("Invalid WebSocket handshake: %s", bad)
             self._refuse(bad)
             return
         self._scope = self._made_scope(upgrade)
@@ -200,15 +206,16 @@ class WebSocketProtocol(asyncio.Protocol):
         limit = settings.limit
         if limit is not None and max(len(server.connections), len(server.tasks)) >= limit:
             log.warning("Exceeded concurrency limit.")
-            self._conversation.deny(503, "Service Unavailable")
+            self._refuse(_UNAVAILABLE)
             return
         # uvicorn makes this the transport's protocol when this call has returned, and would undo
         # the work of an application that starts, and accepts, within it.
         self._loop.call_soon(self._start)
 
     def _refuse(self, bad: BadHandshake) -> None:
-        log.warning("Invalid WebSocket handshake: %s", bad)
-        self.write(plain_response(bad.status, str(bad), bad.headers))
+        body = str(bad).encode()
+        self.respond(bad.status, [*bad.headers, *plain_text(body)])
+        self.write(body)
         self.hang_up()
 
     def _made_scope(self, upgrade: Upgrade) -> Scope:
@@ -232,30 +239,35 @@ class WebSocketProtocol(asyncio.Protocol):
         }
 
     def _start(self) -> None:
+        if self._channel.closed is not None:
+            return
         context = contextvars.Context() if self._settings.own_context else None
         task = self._loop.create_task(self._run(), context=context)
         task.add_done_callback(self._server.tasks.discard)
         self._server.tasks.add(task)
 
     async def _run(self) -> None:
-        conversation = self._conversation
         channel = self._channel
+        conversation = self._conversation = Conversation(channel, self)
         channel.asgi_receive, channel.asgi_send = conversation.receive, conversation.send
-        code = CloseCode.NORMAL
+        code = CloseCode.INTERNAL_ERROR
         try:
             result = await self._settings.app(self._scope, channel.asgi_receive, channel.asgi_send)
+            code = CloseCode.NORMAL
             if result is not None:
                 log.error("ASGI callable should return None, but returned '%s'.", result)
         except ClientDisconnected:
-            pass
+            code = CloseCode.NORMAL
         except asyncio.CancelledError:
             code = CloseCode.SERVICE_RESTART
             raise
         except Exception:
-            code = CloseCode.INTERNAL_ERROR
             log.exception("Exception in ASGI application\n")
         finally:
             conversation.finish(code)
+            # It holds this protocol and the channel: no cycle may be left.
+            self._conversation = None
+            del channel.asgi_receive, channel.asgi_send
 
     # What the conversation calls
 
@@ -274,7 +286,7 @@ class WebSocketProtocol(asyncio.Protocol):
             agreement.header if agreement else "",
             [*self._server.default_headers, *headers],
         )
-        self.note("[accepted]")
+        self._note("[accepted]")
         self._transport.write(head)
         self._channel.open(Compression(agreement) if agreement else None, self._early)
         self._early = b""
@@ -282,8 +294,13 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._keepalive is not None:
             self._keepalive.add(self._channel)
 
+    def respond(self, status: int, headers: Headers) -> None:
+        """Send the head of another response."""
+        self._note(status)
+        self.write(response_head(status, [*self._server.default_headers, *headers]))
+
     def write(self, data: bytes) -> None:
-        """Send a part of a response."""
+        """Send a part of its body."""
         if not self._transport.is_closing():
             self._transport.write(data)
 
@@ -291,9 +308,9 @@ class WebSocketProtocol(asyncio.Protocol):
         """End the connection when everything is sent."""
         self._channel.deny()
 
-    def note(self, status: int | str) -> None:
+    def _note(self, status: int | str) -> None:
         """Write uvicorn's access log line for a handshake."""
-        if log.isEnabledFor(logging.INFO):
+        if self._scope and log.isEnabledFor(logging.INFO):
             scope = self._scope
             client = scope.get("client")
             path = quote(scope["path"])
