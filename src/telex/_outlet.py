@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -84,19 +84,36 @@ class Outlet:
         queued = 0 if self.queue is None else self.queue.buffered
         return queued if self._channel is None else queued + self._channel.buffered
 
-    async def write(self, data: str | bytes) -> None:
+    def write(self, data: str | bytes) -> Awaitable[None] | None:
         """Send one message, after those that `write_nowait` put into the queue.
 
-        Waits while the server says that its buffer is full. What was called before a close goes
-        out before it.
+        What was called before a close goes out before it.
+
+        Returns:
+            What is left to be awaited: for the server's buffer to have room, or for everything.
+            `None` when there is nothing, which saves a coroutine for most messages.
 
         Raises:
-            WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
+            WebSocketDisconnect: The peer is gone; also when it is awaited.
         """
-        progress = self._progress
+        progress, channel = self._progress, self._channel
         if not progress.open:
             raise progress.refuse("send")
+        if channel is None or self.queue is not None or progress.told or progress.filters_out:
+            return self._write(data)
+        try:
+            if isinstance(data, str):
+                channel.write_text(data)
+            else:
+                channel.write_bytes(data)
+        except OSError as exc:
+            return self._translate(exc)
+        progress.sent += 1
+        return None if channel.writable else channel.drain()
+
+    async def _write(self, data: str | bytes) -> None:
+        progress = self._progress
         if progress.filters_out:
             data = progress.filtered(data)
         if self._sender is not None or (self.queue is not None and self.queue.busy):
@@ -107,10 +124,7 @@ class Outlet:
         channel = self._channel
         try:
             if channel is not None:
-                if isinstance(data, str):
-                    channel.write_text(data)
-                else:
-                    channel.write_bytes(data)
+                _write_frame(channel, data)
             else:
                 self._sender = asyncio.current_task()
                 try:

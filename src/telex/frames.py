@@ -126,9 +126,9 @@ class Frames:
             WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
         """
-        if type(data) is not str or not data.isascii():
-            data = _checked_text(data)
-        await self._link.outlet.write(data)
+        rest = self._link.outlet.write(_checked_text(data))
+        if rest is not None:
+            await rest
 
     async def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send one binary message.
@@ -143,7 +143,9 @@ class Frames:
             WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
         """
-        await self._link.outlet.write(_checked_bytes(data))
+        rest = self._link.outlet.write(_checked_bytes(data))
+        if rest is not None:
+            await rest
 
     async def send_json(self, data: Any, mode: Mode = "text") -> None:
         """Send a value as JSON: compact, characters beyond ASCII as they are.
@@ -163,7 +165,9 @@ class Frames:
         """
         _check_mode(mode)
         text = encode_json(data)
-        await self._link.outlet.write(text if mode == "text" else text.encode())
+        rest = self._link.outlet.write(text if mode == "text" else text.encode())
+        if rest is not None:
+            await rest
 
     def send_nowait(self, data: str | bytes | bytearray | memoryview) -> bool:
         """Send a message without waiting: a text message for `str`, else a binary one.

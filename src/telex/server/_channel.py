@@ -137,9 +137,11 @@ class Channel(Inbound):
         if self.closed is not None:
             _refuse(prepared)
         self._transport.write(prepared)
+        if self._transport.is_closing():
+            self.on_broken()
 
     def _write_plainly(self, data: str | bytes) -> None:
-        self._transport.write(self.prepare(data))
+        self.write_frame(self.prepare(data))
 
     async def drain(self) -> None:
         while not self.writable:
@@ -300,10 +302,13 @@ class Channel(Inbound):
         if self._parser is not None:
             self._parser.mute()
 
-    def on_lost(self) -> None:
+    def on_broken(self) -> None:
         lost = CloseRecord(int(CloseCode.ABNORMAL), "", "client")
         self._end(lost if self._parting is None else self._parting[0])
         self._parting = None
+
+    def on_lost(self) -> None:
+        self.on_broken()
         for timer in (self._deadline, self._tidying):
             if timer is not None:
                 timer.cancel()

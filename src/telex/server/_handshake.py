@@ -22,8 +22,10 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """RFC 9110 §5.6.2."""
 _FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 """RFC 9110 §5.5: no control characters, so no line of one's own."""
+_STRAY: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+"""What is in no head of a request (RFC 9112 §2.2, RFC 9110 §5.5)."""
 _TARGET: Final = re.compile(
-    rb"(?:[a-z][a-z0-9+.\-]*://[^/?]*)?(?P<path>[^?]*)(?:\?(?P<query>.*))?", re.I
+    rb"(?:[a-z][a-z0-9+.\-]*://[^/?]*)?(?P<path>[^? ]*)(?:\?(?P<query>[^ ]*))?", re.I
 )
 
 _OURS: Final = frozenset(
@@ -81,6 +83,8 @@ def parse(data: bytes) -> Upgrade:
     Raises:
         BadHandshake: It is not a WebSocket handshake of version 13; holds the answer.
     """
+    if _STRAY.search(data):
+        raise BadHandshake(HTTPStatus.BAD_REQUEST, "The request holds a control character.")
     first, _, rest = data.partition(b"\r\n")
     target = _request_target(first)
     headers = _headers(rest)

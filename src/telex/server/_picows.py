@@ -104,6 +104,10 @@ class Listener(WSListener):
         """The parser reads no further: what comes now is refused."""
         raise NotImplementedError
 
+    def on_broken(self) -> None:
+        """A write has found that the client is gone; the transport will tell later."""
+        raise NotImplementedError
+
     def on_lost(self) -> None:
         """The transport is gone."""
         raise NotImplementedError
@@ -137,12 +141,20 @@ class Listener(WSListener):
 class _Transport:
     """The transport as picows sees it."""
 
-    __slots__ = ("_real", "get_write_buffer_size", "write")
+    __slots__ = ("_broken", "_real", "get_write_buffer_size", "quiet")
 
-    def __init__(self, real: asyncio.Transport) -> None:
+    def __init__(self, real: asyncio.Transport, listener: Listener) -> None:
         self._real = real
-        self.write: Any = real.write
+        self._broken = listener.on_broken
+        self.quiet = True
         self.get_write_buffer_size = real.get_write_buffer_size
+
+    def write(self, data: bytes) -> None:
+        """Write what the kernel has not taken at once."""
+        if not self.quiet:
+            self._real.write(data)
+            if self._real.is_closing():
+                self._broken()
 
     def get_extra_info(self, name: str) -> Any:
         return self if name == "socket" else self._real.get_extra_info(name)
@@ -160,15 +172,13 @@ class _Transport:
     def writelines(self, parts: list[Any]) -> None:
         head, payload = parts
         self._real.writelines([bytes(head), payload])
+        if self._real.is_closing():
+            self._broken()
 
     def close(self) -> None:
         """Do nothing: when the connection ends is our decision."""
 
     abort = close
-
-
-def _nothing(_data: object) -> None:
-    pass
 
 
 class FrameParser(WSProtocol):  # type: ignore[misc]
@@ -200,12 +210,11 @@ class FrameParser(WSProtocol):  # type: ignore[misc]
 
     def begin(self, transport: asyncio.Transport) -> None:
         """Do the handshake that picows needs, and be ready for frames."""
-        seen = _Transport(transport)
+        seen = _Transport(transport, self._listener)
         self.connection_made(seen)
-        seen.write = _nothing
         self.get_buffer(-1)[: len(_REQUEST)] = _REQUEST
         _parse(self, len(_REQUEST))
-        seen.write = transport.write
+        seen.quiet = False
         self._at_boundary()
 
     def mute(self) -> None:

@@ -303,6 +303,8 @@ class WebSocketProtocol(asyncio.Protocol):
         """Send a part of its body."""
         if not self._transport.is_closing():
             self._transport.write(data)
+        if self._transport.is_closing():
+            self._channel.on_broken()
 
     def hang_up(self) -> None:
         """End the connection when everything is sent."""
