@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-pythons bench demo clean
+.PHONY: help setup check test test-pythons conformance bench demo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ test: setup ## Everything: lint, types, walls, all tests, coverage
 
 test-pythons: setup ## The tests that start no servers, on every other Python found here
 	@scripts/test-pythons
+
+conformance: setup ## The 517 Autobahn cases against our server (20 minutes)
+	@scripts/conformance
 
 bench: setup ## What Telex costs, beside what others cost (three minutes, Linux)
 	@scripts/bench

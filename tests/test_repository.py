@@ -24,7 +24,20 @@ WITHOUT_TESTS = {
 }
 """Files of the package that have no test file of their own, and why."""
 
-NEEDS_AN_EXTRA = {"telex.cli", "telex._cli_connect", "telex._cli_routes", "telex._cli_show"}
+NEEDS_AN_EXTRA = {
+    "telex.cli",
+    "telex._cli_connect",
+    "telex._cli_routes",
+    "telex._cli_show",
+    "telex.server._assembly",
+    "telex.server._channel",
+    "telex.server._conversation",
+    "telex.server._deflate",
+    "telex.server._inbound",
+    "telex.server._outbound",
+    "telex.server._picows",
+    "telex.server.protocol",
+}
 """Modules that cannot be imported with only the core installed."""
 
 EXTRAS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"answered"})
 
 """
+OURS = "telex.server:WebSocketProtocol"
 QUIET = "lifespan='off', log_level='info'"
 
 
@@ -53,7 +55,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_defaults_listen_on_the_loopback_interface_only(served: Mock) -> None:
     run("main:app")
-    served.assert_called_once_with("main:app", host="127.0.0.1", port=8000)
+    served.assert_called_once_with("main:app", host="127.0.0.1", port=8000, ws=OURS)
 
 
 def test_options_go_to_uvicorn_under_its_own_names(served: Mock) -> None:
@@ -65,6 +67,7 @@ def test_options_go_to_uvicorn_under_its_own_names(served: Mock) -> None:
         reload=True,
         log_level="debug",
         ssl_certfile="cert.pem",
+        ws=OURS,
     )
 
 
@@ -133,7 +136,40 @@ def test_a_missing_websocket_library_is_an_error_before_anything_listens(
 def test_one_of_the_two_libraries_is_enough_for_auto(served: Mock, without: Any) -> None:
     without("websockets")
     run("main:app")
-    served.assert_called_once()
+    assert served.call_args.kwargs["ws"] == "auto"
+
+
+@pytest.mark.parametrize("library", ["picows", "websockets"])
+def test_without_its_libraries_the_protocol_is_uvicorns(
+    served: Mock, without: Any, library: str
+) -> None:
+    without(library)
+    run("main:app")
+    assert served.call_args.kwargs["ws"] == "auto"
+
+
+def test_another_protocol_can_be_asked_for(served: Mock) -> None:
+    run("main:app", ws="websockets-sansio")
+    assert served.call_args.kwargs["ws"] == "websockets-sansio"
+
+
+def test_our_protocol_without_picows_says_what_to_install() -> None:
+    script = """
+import sys
+sys.modules["picows"] = None
+import telex.server
+try:
+    telex.server.WebSocketProtocol
+except ImportError as error:
+    print(error)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
+    assert printed.strip() == (
+        "telex.server.WebSocketProtocol needs picows, which is not installed: "
+        "pip install 'telex[standard]'"
+    )
 
 
 @pytest.mark.parametrize("ws", ["none", "my.protocols:Protocol", object])

@@ -3,9 +3,7 @@
 Rules:
 
 1. It is there before the handshake is through, for the client may leave meanwhile; then it opens.
-2. The writing functions are changed for refusing ones at the end, so that nobody asks before each
-   message whether it has come; nothing may be written to the descriptor after that.
-3. The first end counts: a close frame of either side, a violation, a lost connection, a deadline.
+2. The first end counts: a close frame of either side, a violation, a lost connection, a deadline.
 """
 
 from __future__ import annotations
@@ -13,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from telex._types import CloseRecord, Receive, Send
 from telex.close_codes import MAX_REASON_BYTES, CloseCode, may_send
-from telex.server._assembly import BINARY, CLOSE, FIN, PING, PONG, TEXT, not_utf8
-from telex.server._deflate import WORTH_IT, Compression
-from telex.server._inbound import Bounds, Inbound
+from telex.server._assembly import CLOSE, not_utf8
+from telex.server._deflate import Compression
+from telex.server._inbound import Bounds
 from telex.server._linger import Linger
-from telex.server._picows import FrameParser, Wire, attach
+from telex.server._outbound import Outbound, frame, refuse
+from telex.server._picows import FrameParser, attach
 from telex.server._violation import Violation
 
 CLOSE_TIMEOUT: Final = 10.0
@@ -36,11 +34,7 @@ _TIDY_AFTER: Final = 1.0
 big."""
 
 
-class ClientDisconnected(OSError):
-    """A message was sent to a client that is gone."""
-
-
-class Channel(Inbound):
+class Channel(Outbound):
     """Implements `telex._types.FrameChannel`.
 
     Args:
@@ -56,15 +50,9 @@ class Channel(Inbound):
         "_on_lost",
         "_parser",
         "_parting",
-        "_room",
         "_tidying",
-        "_wire",
         "asgi_receive",
         "asgi_send",
-        "latency",
-        "writable",
-        "write_bytes",
-        "write_text",
     )
 
     asgi_receive: Receive
@@ -80,16 +68,10 @@ class Channel(Inbound):
         super().__init__(transport, loop, bounds)
         self._on_lost: Callable[[], None] | None = on_lost
         self._callbacks: list[Callable[[CloseRecord], None]] | None = None
-        self._room: asyncio.Future[None] | None = None
         self._parser: FrameParser | None = None
         self._parting: tuple[CloseRecord, Linger] | None = None
-        self._wire: Wire | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._tidying: asyncio.TimerHandle | None = None
-        self.writable = True
-        self.latency: float | None = None
-        self.write_text: Callable[[str], Any] = _refuse
-        self.write_bytes: Callable[[bytes], Any] = _refuse
 
     # Beginning
 
@@ -107,88 +89,7 @@ class Channel(Inbound):
             self._parser.feed(early)
             self._transport.resume_reading()
 
-    def on_ws_connected(self, transport: Any) -> None:
-        self._wire = transport
-        if self.compression is None:
-            send = transport.send
-            self.write_text = partial(send, TEXT)
-            self.write_bytes = partial(send, BINARY)
-        else:
-            self.write_text = self._write_compressed
-            self.write_bytes = self._write_compressed
-
-    # Writing
-
-    def _write_compressed(self, data: str | bytes) -> None:
-        wire, compression = self._wire, self.compression
-        assert wire is not None
-        assert compression is not None
-        kind = TEXT if isinstance(data, str) else BINARY
-        payload = data.encode() if isinstance(data, str) else data
-        if len(payload) < WORTH_IT:
-            wire.send(kind, payload)
-        else:
-            wire.send(kind, compression.deflate(payload), True, True)
-
-    def prepare(self, data: str | bytes) -> bytes:
-        return _frame(TEXT, data.encode()) if isinstance(data, str) else _frame(BINARY, data)
-
-    def write_frame(self, prepared: bytes) -> None:
-        if self.closed is not None:
-            _refuse(prepared)
-        self._transport.write(prepared)
-        if self._transport.is_closing():
-            self.on_broken()
-
-    def _write_plainly(self, data: str | bytes) -> None:
-        self.write_frame(self.prepare(data))
-
-    async def drain(self) -> None:
-        while not self.writable:
-            if self._room is None:
-                self._room = self._loop.create_future()
-            # Shared by all who wait; one of them may be cancelled.
-            await asyncio.shield(self._room)
-
-    def pause_writing(self) -> None:
-        self.writable = False
-
-    def resume_writing(self) -> None:
-        self.writable = True
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
-
-    @property
-    def buffered(self) -> int:
-        return 0 if self._on_lost is None else self._transport.get_write_buffer_size()
-
-    # Control frames
-
-    def on_control(self, first_byte: int, payload: bytes) -> None:
-        if first_byte == FIN | PING:
-            # A client that does not read gets no pongs either (RFC 6455 §5.5.3 asks for the last).
-            if self.writable and self.closed is None:
-                self._transport.write(_frame(PONG, payload))
-        elif first_byte == FIN | PONG:
-            self._on_pong(payload)
-        elif first_byte == FIN | CLOSE:
-            self._on_close_frame(payload)
-        else:
-            raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
-
-    def ping(self) -> None:
-        """Send a ping, unless one is unanswered or its answer would not be read."""
-        if self.pinged is None and self.closed is None and not self._paused:
-            self.pinged = self._loop.time()
-            self._transport.write(_frame(PING, struct.pack("!d", self.pinged)))
-
-    def _on_pong(self, payload: bytes) -> None:
-        if self.pinged is not None and payload == struct.pack("!d", self.pinged):
-            self.latency = self._loop.time() - self.pinged
-            self.pinged = None
-
-    def _on_close_frame(self, payload: bytes) -> None:
+    def on_close_frame(self, payload: bytes) -> None:
         if self._parting is not None:
             return
         if self.closed is not None:
@@ -289,7 +190,7 @@ class Channel(Inbound):
         self.finish(record)
         self.mute()
         if close_frame is not None:
-            self._transport.write(_frame(CLOSE, close_frame))
+            self._transport.write(frame(CLOSE, close_frame))
         self.resume_writing()
         callbacks, self._callbacks = self._callbacks or (), None
         for callback in callbacks:
@@ -297,7 +198,7 @@ class Channel(Inbound):
 
     def mute(self) -> None:
         # Until the end the application may go on, if slower.
-        self.write_text = self.write_bytes = self._write_plainly if self.closed is None else _refuse
+        self.write_text = self.write_bytes = self._write_plainly if self.closed is None else refuse
         self._wire = None
         if self._parser is not None:
             self._parser.mute()
@@ -318,21 +219,8 @@ class Channel(Inbound):
             on_lost()
 
 
-def _frame(kind: int, payload: bytes) -> bytes:
-    size = len(payload)
-    if size < 126:
-        return bytes((FIN | kind, size)) + payload
-    if size < 1 << 16:
-        return struct.pack("!BBH", FIN | kind, 126, size) + payload
-    return struct.pack("!BBQ", FIN | kind, 127, size) + payload
-
-
 def _close_payload(record: CloseRecord) -> bytes:
     return struct.pack("!H", record.code) + record.reason.encode()[:MAX_REASON_BYTES]
-
-
-def _refuse(_data: object) -> None:
-    raise ClientDisconnected("the client is gone")
 
 
 def _close_of(payload: bytes) -> tuple[int, str]:

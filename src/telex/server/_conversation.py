@@ -13,8 +13,9 @@ from typing import Final, Protocol
 from telex._state import Phase, advance_application
 from telex._types import Message
 from telex.close_codes import CloseCode, check_code, clip_reason
-from telex.server._channel import Channel, ClientDisconnected
+from telex.server._channel import Channel
 from telex.server._handshake import Headers, checked_headers, plain_text
+from telex.server._outbound import ClientDisconnected
 
 log: Final = logging.getLogger("uvicorn.error")
 

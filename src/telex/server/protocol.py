@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from telex._types import DENIAL_EXTENSION, FRAMES_EXTENSION, Scope
 from telex.close_codes import CloseCode
-from telex.server._channel import Channel, ClientDisconnected
+from telex.server._channel import Channel
 from telex.server._conversation import Conversation
 from telex.server._deflate import Agreement, Compression, agree
 from telex.server._handshake import (
@@ -33,6 +33,7 @@ from telex.server._handshake import (
 )
 from telex.server._inbound import Bounds
 from telex.server._keepalive import Keepalive, keepalive
+from telex.server._outbound import ClientDisconnected
 
 log: Final = logging.getLogger("uvicorn.error")
 
@@ -141,6 +142,7 @@ class WebSocketProtocol(asyncio.Protocol):
     # What the transport calls, until the channel has it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over a connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._channel = Channel(
             self._transport, self._loop, self._settings.bounds, self._connection_gone
@@ -148,6 +150,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
+        """Take the head of the request, in pieces or whole."""
         if self._head is None:
             self._keep_early(data)
             return
@@ -171,12 +174,15 @@ class WebSocketProtocol(asyncio.Protocol):
         """Let the transport close itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone before it was accepted, or after it was denied."""
         self._channel.on_lost()
 
     def pause_writing(self) -> None:
+        """The outgoing buffer is full."""
         self._channel.pause_writing()
 
     def resume_writing(self) -> None:
+        """It has room again."""
         self._channel.resume_writing()
 
     # What the server calls

@@ -13,6 +13,12 @@ from typing import Any, Final
 from telex._types import ASGIApp
 from telex.exceptions import MissingDependency
 
+OUR_PROTOCOL: Final = "telex.server:WebSocketProtocol"
+"""What uvicorn takes as `ws` for the protocol of this package."""
+
+_OUR_LIBRARIES: Final = ("picows", "websockets")
+"""What it needs."""
+
 _WS_LIBRARIES: Final = {
     "auto": ("websockets", "wsproto"),
     "websockets": ("websockets",),
@@ -35,7 +41,9 @@ def run(app: ASGIApp | str, *, host: str = "127.0.0.1", port: int = 8000, **opti
         port: The port to listen on; 0 takes a free one, which uvicorn prints.
         **options: uvicorn's own options under its own names: `reload`, `workers`, `log_level`,
             `ssl_certfile`, `uds`, `fd`, `ws` and so on. `reload` and `workers` need an import
-            string; with an application object, `$WEB_CONCURRENCY` is not looked at.
+            string; with an application object, `$WEB_CONCURRENCY` is not looked at. `ws="auto"`,
+            the default, is `telex.server.WebSocketProtocol` when picows is installed, else what
+            it is in uvicorn.
 
     Raises:
         MissingDependency: uvicorn is not installed, or the WebSocket library that `ws` asks for;
@@ -56,7 +64,7 @@ def run(app: ASGIApp | str, *, host: str = "127.0.0.1", port: int = 8000, **opti
         return
     serve = uvicorn_run()
     check_options(options, serve)
-    check_ws_library(options.get("ws", "auto"))
+    options["ws"] = chosen_ws(options.get("ws", "auto"))
     if not isinstance(app, str):
         _check_one_process(options)
         options["workers"] = 1
@@ -111,13 +119,16 @@ def check_options(options: Mapping[str, Any], serve: Callable[..., None]) -> Non
             raise TypeError(f"uvicorn has no option {name!r}{hint}")
 
 
-def check_ws_library(ws: object) -> None:
-    """Make sure that a library is installed which uvicorn's option `ws` can use.
+def chosen_ws(ws: Any) -> Any:
+    """Return what to give uvicorn as its option `ws`.
 
     Raises:
-        MissingDependency: None is; uvicorn would answer WebSocket requests as plain HTTP.
+        MissingDependency: The library that it asks for is not installed; uvicorn would answer
+            WebSocket requests as plain HTTP.
     """
-    # Classes and import strings are protocols of the caller's own.
+    if ws == "auto" and all(find_spec(library) for library in _OUR_LIBRARIES):
+        return OUR_PROTOCOL
+    # Other classes and import strings are protocols of the caller's own.
     libraries = _WS_LIBRARIES.get(ws, ()) if isinstance(ws, str) else ()
     if libraries and not any(find_spec(library) for library in libraries):
         raise MissingDependency(
@@ -126,6 +137,7 @@ def check_ws_library(ws: object) -> None:
             f"serving WebSockets with ws={ws!r}",
             also=f"pip install {libraries[0]}",
         )
+    return ws
 
 
 def _check_one_process(options: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from telex._types import ASGIApp, Message, Receive, Scope, Send
 from telex._url import URL
-from telex.server.run import check_options, check_ws_library, uvicorn_run
+from telex.server.run import check_options, chosen_ws, uvicorn_run
 from telex.testing._errors import DeadlinePassed
 from telex.testing._parked import describe
 
@@ -49,7 +49,8 @@ class LiveServer:
         start_timeout: Seconds the application may take to start, `None` for no limit.
         stop_timeout: Seconds the server may take to stop.
         **uvicorn_options: uvicorn's own options under its own names: `ws`, `lifespan`,
-            `log_level`, `ssl_certfile` and so on.
+            `log_level`, `ssl_certfile` and so on. `ws="auto"`, the default, is
+            `telex.server.WebSocketProtocol` when picows is installed, as in `telex run`.
     """
 
     def __init__(
@@ -100,10 +101,10 @@ class LiveServer:
         if self._thread is not None:
             raise RuntimeError("the server runs already")
         check_options(self._options, uvicorn_run())
-        check_ws_library(self._options.get("ws", "auto"))
+        options = {**self._options, "ws": chosen_ws(self._options.get("ws", "auto"))}
         from uvicorn import Config
 
-        thread = _ServerThread(Config(self._app, workers=1, **self._options))
+        thread = _ServerThread(Config(self._app, workers=1, **options))
         thread.start(self._start_timeout)
         self._thread = thread
         return self

@@ -1,0 +1,153 @@
+"""The writing half of a connection, upon the reading half: messages, pings and pongs go out.
+
+The writing functions are changed for refusing ones at the end, so that nobody asks before each
+message whether it has come; nothing may be written to the descriptor after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from telex.close_codes import CloseCode
+from telex.server._assembly import BINARY, CLOSE, FIN, PING, PONG, TEXT
+from telex.server._deflate import WORTH_IT
+from telex.server._inbound import Bounds, Inbound
+from telex.server._picows import Wire
+from telex.server._violation import Violation
+
+
+class ClientDisconnected(OSError):
+    """A message was sent to a client that is gone."""
+
+
+class Outbound(Inbound):
+    """What goes out on one connection.
+
+    Args:
+        transport: Of the connection.
+        loop: Its event loop.
+        bounds: What it may take.
+    """
+
+    __slots__ = ("_room", "_wire", "latency", "writable", "write_bytes", "write_text")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        bounds: Bounds,
+    ) -> None:
+        super().__init__(transport, loop, bounds)
+        self._room: asyncio.Future[None] | None = None
+        self._wire: Wire | None = None
+        self.writable = True
+        """Whether the outgoing buffer is below its high-water mark."""
+        self.latency: float | None = None
+        """Seconds the last ping took, `None` before the first pong."""
+        self.write_text: Callable[[str], Any] = refuse
+        """Write one text message."""
+        self.write_bytes: Callable[[bytes], Any] = refuse
+        """Write one binary message."""
+
+    def on_ws_connected(self, transport: Any) -> None:
+        self._wire = transport
+        if self.compression is None:
+            send = transport.send
+            self.write_text = partial(send, TEXT)
+            self.write_bytes = partial(send, BINARY)
+        else:
+            self.write_text = self._write_compressed
+            self.write_bytes = self._write_compressed
+
+    def _write_compressed(self, data: str | bytes) -> None:
+        wire, compression = self._wire, self.compression
+        assert wire is not None
+        assert compression is not None
+        kind = TEXT if isinstance(data, str) else BINARY
+        payload = data.encode() if isinstance(data, str) else data
+        if len(payload) < WORTH_IT:
+            wire.send(kind, payload)
+        else:
+            wire.send(kind, compression.deflate(payload), True, True)
+
+    def prepare(self, data: str | bytes) -> bytes:
+        return frame(TEXT, data.encode()) if isinstance(data, str) else frame(BINARY, data)
+
+    def write_frame(self, prepared: bytes) -> None:
+        if self.closed is not None:
+            refuse(prepared)
+        self._transport.write(prepared)
+        if self._transport.is_closing():
+            self.on_broken()
+
+    def _write_plainly(self, data: str | bytes) -> None:
+        self.write_frame(self.prepare(data))
+
+    async def drain(self) -> None:
+        while not self.writable:
+            if self._room is None:
+                self._room = self._loop.create_future()
+            # Shared by all who wait; one of them may be cancelled.
+            await asyncio.shield(self._room)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def on_control(self, first_byte: int, payload: bytes) -> None:
+        if first_byte == FIN | PING:
+            # A client that does not read gets no pongs either (RFC 6455 §5.5.3 asks for the last).
+            if self.writable and self.closed is None:
+                self._transport.write(frame(PONG, payload))
+        elif first_byte == FIN | PONG:
+            self._on_pong(payload)
+        elif first_byte == FIN | CLOSE:
+            self.on_close_frame(payload)
+        else:
+            raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
+
+    def ping(self) -> None:
+        """Send a ping, unless one is unanswered or its answer would not be read."""
+        if self.pinged is None and self.closed is None and not self._paused:
+            self.pinged = self._loop.time()
+            self._transport.write(frame(PING, struct.pack("!d", self.pinged)))
+
+    def _on_pong(self, payload: bytes) -> None:
+        if self.pinged is not None and payload == struct.pack("!d", self.pinged):
+            self.latency = self._loop.time() - self.pinged
+            self.pinged = None
+
+    def on_close_frame(self, payload: bytes) -> None:
+        """Take a close frame.
+
+        Raises:
+            Violation: The client may not send that.
+        """
+        raise NotImplementedError
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < 126:
+        return bytes((FIN | kind, size)) + payload
+    if size < 1 << 16:
+        return struct.pack("!BBH", FIN | kind, 126, size) + payload
+    return struct.pack("!BBQ", FIN | kind, 127, size) + payload
+
+
+def refuse(_data: object) -> None:
+    raise ClientDisconnected("the client is gone")
