@@ -173,7 +173,8 @@ class Progress:
     def disconnect(self) -> WebSocketDisconnect:
         """Return the error for a call after the peer ended the connection."""
         record = self.record
-        if record is None or record.closed_by != "client":
+        ours = record is not None and record.closed_by == "server"
+        if record is None or (ours and self.application is not Phase.CONNECTED):
             # A denial was on its way.
             return WebSocketDisconnect(1006)
         return WebSocketDisconnect(record.code, record.reason)
