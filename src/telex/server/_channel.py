@@ -87,7 +87,8 @@ class Channel(Outbound):
         self._parser = attach(self._transport, self, self._bounds.max_size)
         if early:
             self._parser.feed(early)
-            self._transport.resume_reading()
+            if not self._paused:
+                self._transport.resume_reading()
 
     def on_close_frame(self, payload: bytes) -> None:
         if self._parting is not None:
@@ -179,9 +180,11 @@ class Channel(Outbound):
         self._hang_up()
 
     def _hang_up(self) -> None:
-        self._transport.close()
-        if self._deadline is None and self.buffered:
-            self.hurry(CLOSE_TIMEOUT)
+        if not self._transport.is_closing():
+            waiting = self.buffered
+            self._transport.close()
+            if waiting and self._deadline is None:
+                self.hurry(CLOSE_TIMEOUT)
 
     def _end(self, record: CloseRecord, close_frame: bytes | None = None) -> None:
         """Take note of the end, and write nothing after it but a close frame."""

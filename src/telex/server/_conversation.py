@@ -41,6 +41,9 @@ class Handshake(Protocol):
     def hang_up(self) -> None:
         """End the connection when everything is sent."""
 
+    def break_off(self) -> None:
+        """End the connection in a way that shows that something is missing."""
+
 
 class Conversation:
     """The two callables of one connection.
@@ -89,13 +92,14 @@ class Conversation:
             return
         channel = self._channel
         data = message.get("bytes")
-        if data is not None:
-            channel.write_bytes(data if type(data) is bytes else bytes(data))
+        if type(data) is bytes:
+            channel.write_bytes(data)
+        elif data is None and isinstance(message.get("text"), str):
+            channel.write_text(message["text"])
+        elif isinstance(data, bytes | bytearray | memoryview):
+            channel.write_bytes(bytes(data))
         else:
-            text = message.get("text")
-            if not isinstance(text, str):
-                raise TypeError(f"expected text or bytes in 'websocket.send', got {message!r}")
-            channel.write_text(text)
+            raise TypeError(f"expected text or bytes in 'websocket.send', got {message!r}")
         if not channel.writable:
             await channel.drain()
 
@@ -163,8 +167,7 @@ class Conversation:
                 log.error("ASGI callable returned without completing handshake.")
             self.deny(500, "Internal Server Error")
         elif self._phase is Phase.DENYING:
-            # The client can tell by the length, or by the missing end, that it is not whole.
-            self._handshake.hang_up()
+            self._handshake.break_off()
         else:
             self._channel.close(int(code), "")
         self._phase = Phase.DISCONNECTED

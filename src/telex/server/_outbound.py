@@ -10,7 +10,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from telex.close_codes import CloseCode
 from telex.server._assembly import BINARY, CLOSE, FIN, PING, PONG, TEXT
@@ -18,6 +18,9 @@ from telex.server._deflate import WORTH_IT
 from telex.server._inbound import Bounds, Inbound
 from telex.server._picows import Wire
 from telex.server._violation import Violation
+
+_LONG_STREAK: Final = 64 * 1024
+"""Bytes that may be written in one turn of the event loop, until the next `drain`."""
 
 
 class ClientDisconnected(OSError):
@@ -33,7 +36,16 @@ class Outbound(Inbound):
         bounds: What it may take.
     """
 
-    __slots__ = ("_room", "_wire", "latency", "writable", "write_bytes", "write_text")
+    __slots__ = (
+        "_full",
+        "_room",
+        "_streak",
+        "_wire",
+        "latency",
+        "writable",
+        "write_bytes",
+        "write_text",
+    )
 
     def __init__(
         self,
@@ -44,6 +56,8 @@ class Outbound(Inbound):
         super().__init__(transport, loop, bounds)
         self._room: asyncio.Future[None] | None = None
         self._wire: Wire | None = None
+        self._full = False
+        self._streak = 0
         self.writable = True
         """Whether the outgoing buffer is below its high-water mark."""
         self.latency: float | None = None
@@ -80,12 +94,38 @@ class Outbound(Inbound):
     def write_frame(self, prepared: bytes) -> None:
         if self.closed is not None:
             refuse(prepared)
-        self._transport.write(prepared)
-        if self._transport.is_closing():
-            self.on_broken()
+        self.write_raw(prepared)
 
     def _write_plainly(self, data: str | bytes) -> None:
         self.write_frame(self.prepare(data))
+
+    def write_raw(self, *parts: bytes) -> None:
+        """Write bytes to the transport.
+
+        Whoever writes much without a pause waits for a turn of the event loop at its next `drain`:
+        some transports throw away what is written to a client that is gone, and can say so only in
+        such a turn.
+        """
+        transport = self._transport
+        if len(parts) == 1:
+            transport.write(parts[0])
+        else:
+            transport.writelines(parts)
+        self._streak += sum(map(len, parts))
+        if transport.is_closing():
+            self.on_broken()
+        elif self._streak > _LONG_STREAK and self.writable:
+            self.writable = False
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._streak = 0
+        if not self._full:
+            self.resume_writing()
+
+    def on_broken(self) -> None:
+        """A write has found that the client is gone; the transport will tell later."""
+        raise NotImplementedError
 
     async def drain(self) -> None:
         while not self.writable:
@@ -95,9 +135,11 @@ class Outbound(Inbound):
             await asyncio.shield(self._room)
 
     def pause_writing(self) -> None:
+        self._full = True
         self.writable = False
 
     def resume_writing(self) -> None:
+        self._full = False
         self.writable = True
         room, self._room = self._room, None
         if room is not None and not room.done():
@@ -106,13 +148,14 @@ class Outbound(Inbound):
     @property
     def buffered(self) -> int:
         """Bytes written that the kernel has not taken yet."""
-        return self._transport.get_write_buffer_size()
+        transport = self._transport
+        return 0 if transport.is_closing() else transport.get_write_buffer_size()
 
     def on_control(self, first_byte: int, payload: bytes) -> None:
         if first_byte == FIN | PING:
             # A client that does not read gets no pongs either (RFC 6455 §5.5.3 asks for the last).
             if self.writable and self.closed is None:
-                self._transport.write(frame(PONG, payload))
+                self.write_raw(frame(PONG, payload))
         elif first_byte == FIN | PONG:
             self._on_pong(payload)
         elif first_byte == FIN | CLOSE:
@@ -124,7 +167,7 @@ class Outbound(Inbound):
         """Send a ping, unless one is unanswered or its answer would not be read."""
         if self.pinged is None and self.closed is None and not self._paused:
             self.pinged = self._loop.time()
-            self._transport.write(frame(PING, struct.pack("!d", self.pinged)))
+            self.write_raw(frame(PING, struct.pack("!d", self.pinged)))
 
     def _on_pong(self, payload: bytes) -> None:
         if self.pinged is not None and payload == struct.pack("!d", self.pinged):

@@ -104,8 +104,8 @@ class Listener(WSListener):
         """The parser reads no further: what comes now is refused."""
         raise NotImplementedError
 
-    def on_broken(self) -> None:
-        """A write has found that the client is gone; the transport will tell later."""
+    def write_raw(self, *parts: bytes) -> None:
+        """Write bytes to the transport."""
         raise NotImplementedError
 
     def on_lost(self) -> None:
@@ -141,20 +141,18 @@ class Listener(WSListener):
 class _Transport:
     """The transport as picows sees it."""
 
-    __slots__ = ("_broken", "_real", "get_write_buffer_size", "quiet")
+    __slots__ = ("_listener", "_real", "get_write_buffer_size", "quiet")
 
     def __init__(self, real: asyncio.Transport, listener: Listener) -> None:
         self._real = real
-        self._broken = listener.on_broken
+        self._listener = listener
         self.quiet = True
         self.get_write_buffer_size = real.get_write_buffer_size
 
     def write(self, data: bytes) -> None:
         """Write what the kernel has not taken at once."""
         if not self.quiet:
-            self._real.write(data)
-            if self._real.is_closing():
-                self._broken()
+            self._listener.write_raw(data)
 
     def get_extra_info(self, name: str) -> Any:
         return self if name == "socket" else self._real.get_extra_info(name)
@@ -171,9 +169,7 @@ class _Transport:
 
     def writelines(self, parts: list[Any]) -> None:
         head, payload = parts
-        self._real.writelines([bytes(head), payload])
-        if self._real.is_closing():
-            self._broken()
+        self._listener.write_raw(bytes(head), payload)
 
     def close(self) -> None:
         """Do nothing: when the connection ends is our decision."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -307,14 +309,22 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send a part of its body."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-        if self._transport.is_closing():
-            self._channel.on_broken()
+        if self._channel.closed is None:
+            self._channel.write_raw(data)
 
     def hang_up(self) -> None:
         """End the connection when everything is sent."""
         self._channel.deny()
+
+    def break_off(self) -> None:
+        """End the connection in a way that shows that something is missing.
+
+        A body without a length ends with the connection (RFC 9112 §8): only a reset tells.
+        """
+        if self._channel.closed is None:
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._channel.abort()
 
     def _note(self, status: int | str) -> None:
         """Write uvicorn's access log line for a handshake."""
