@@ -21,7 +21,7 @@ from telex._inbox import Inbox
 from telex._outbox import FLUSH_TIMEOUT, Outbox, OutgoingQueue
 from telex._progress import Progress, kind_of, passing
 from telex._source import ABNORMAL, AsgiSource
-from telex._types import CloseRecord, FrameChannel, Message, Send
+from telex._types import GIVE_WAY, CloseRecord, FrameChannel, Message, Send
 from telex.close_codes import CloseCode
 from telex.exceptions import WebSocketHandshakeError
 
@@ -109,8 +109,10 @@ class Outlet:
                 channel.write_bytes(data)
         except OSError as exc:
             return self._translate(exc)
-        progress.sent += 1
-        return None if channel.writable else channel.drain()
+        sent = progress.sent = progress.sent + 1
+        if not channel.writable:
+            return channel.drain()
+        return None if sent % GIVE_WAY else asyncio.sleep(0)
 
     async def _write(self, data: str | bytes) -> None:
         progress = self._progress

@@ -8,7 +8,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 Scope = MutableMapping[str, Any]
 """An ASGI connection scope. Any mutable mapping will do, not only `dict`."""
@@ -38,6 +38,12 @@ DENIAL_EXTENSION = "websocket.http.response"
 """Key in `scope["extensions"]` of a server that can send an HTTP response instead of 101.
 
 ASGI "WebSocket Denial Response" extension.
+"""
+
+GIVE_WAY: Final = 128
+"""Messages after which a writer gives the event loop a turn although the server takes them all.
+
+Otherwise one that never waits stops everybody, and it is never told that its client is gone.
 """
 
 

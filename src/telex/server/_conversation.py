@@ -6,12 +6,13 @@ handshake, frames, a response.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from telex._state import Phase, advance_application
-from telex._types import Message
+from telex._types import GIVE_WAY, Message
 from telex.close_codes import CloseCode, check_code, clip_reason
 from telex.server._channel import Channel
 from telex.server._handshake import Headers, checked_headers, plain_text
@@ -51,13 +52,14 @@ class Conversation:
     Two tasks may call them at once.
     """
 
-    __slots__ = ("_channel", "_connect_taken", "_handshake", "_phase")
+    __slots__ = ("_channel", "_connect_taken", "_handshake", "_phase", "_sent")
 
     def __init__(self, channel: Channel, handshake: Handshake) -> None:
         self._channel = channel
         self._handshake = handshake
         self._phase = Phase.CONNECTING
         self._connect_taken = False
+        self._sent = 0
 
     async def receive(self) -> Message:
         """Return the next event; after the end the disconnect, as often as it is asked for."""
@@ -100,8 +102,11 @@ class Conversation:
             channel.write_bytes(bytes(data))
         else:
             raise TypeError(f"expected text or bytes in 'websocket.send', got {message!r}")
+        self._sent += 1
         if not channel.writable:
             await channel.drain()
+        elif not self._sent % GIVE_WAY:
+            await asyncio.sleep(0)
 
     async def _control(self, message: Message) -> None:
         kind = message["type"]
