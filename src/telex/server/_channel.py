@@ -217,6 +217,8 @@ class Channel(Outbound):
             if timer is not None:
                 timer.cancel()
         self._parser = None
+        # It looks into the parser's memory.
+        self.view = b""
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
             on_lost()

@@ -12,6 +12,7 @@ import contextvars
 import logging
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -52,6 +53,9 @@ _TOO_LONG: Final = BadHandshake(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too long."
 )
 _UNAVAILABLE: Final = BadHandshake(HTTPStatus.SERVICE_UNAVAILABLE, "Service Unavailable")
+
+_NOT_A_SECOND: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""To linger for no time at all: closing a socket then resets the connection."""
 
 
 class ServerState(Protocol):
@@ -323,7 +327,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """
         if self._channel.closed is None:
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOT_A_SECOND)
             self._channel.abort()
 
     def _note(self, status: int | str) -> None:
