@@ -93,7 +93,7 @@ class FrameChannel(Source, Protocol):
 
     It does what the connection's `receive` and `send` do after the handshake, without a
     dictionary and a coroutine per message. All writes are synchronous and never wait; they raise
-    `OSError` when the peer is gone.
+    `OSError` when the peer is gone. They are looked up for each message: a channel may change them.
     """
 
     asgi_receive: Receive

@@ -128,6 +128,7 @@ class Channel(Outbound):
         if self.closed is not None or self._parting is not None or self._parser is None:
             return
         if self._parser.at_boundary:
+            self._parser.mute()
             self._parser = attach(self._transport, self, self._bounds.max_size)
         else:
             self.on_big_buffer()

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import Any, Final, Protocol
 
 from picows import WSListener, WSUpgradeResponseWithListener
@@ -59,6 +60,8 @@ _SPARE: Final = 512
 
 _BIG_BUFFER: Final = 64 * 1024
 """Bytes from which a read buffer is not kept."""
+
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 _parse = WSProtocol.buffer_updated
 
@@ -161,8 +164,11 @@ class _Transport:
         number: int = self._real.get_extra_info("socket").fileno()
         return number
 
-    def setsockopt(self, *_args: object) -> None:
-        """Do nothing: event loops set TCP_NODELAY themselves."""
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """Switch Nagle's algorithm off; asyncio does not for sockets that were handed to it."""
+        sock = self._real.get_extra_info("socket")
+        if option == socket.TCP_NODELAY and sock.family in _INTERNET:
+            sock.setsockopt(level, option, value)
 
     def getsockopt(self, *_args: object) -> int:
         return 0
