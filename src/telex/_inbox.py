@@ -44,7 +44,7 @@ class Inbox:
         self._poll = source.poll
         self._on_end = on_end
         self._busy = False
-        self._turns: deque[asyncio.Future[None]] = deque()
+        self._turns: deque[asyncio.Future[None]] | None = None
         self._parked: asyncio.Future[None] | None = None
         progress.watchers.append(self._wake)
 
@@ -153,6 +153,8 @@ class Inbox:
 
     async def _take_turn(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._turns is None:
+            self._turns = deque()
         self._turns.append(turn)
         try:
             await turn

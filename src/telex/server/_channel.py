@@ -21,6 +21,7 @@ from telex.server._inbound import Bounds
 from telex.server._linger import Linger
 from telex.server._outbound import Outbound, frame, refuse
 from telex.server._picows import FrameParser, attach
+from telex.server._trim import trim_soon
 from telex.server._violation import Violation
 
 CLOSE_TIMEOUT: Final = 10.0
@@ -130,6 +131,7 @@ class Channel(Outbound):
         if self._parser.at_boundary:
             self._parser.mute()
             self._parser = attach(self._transport, self, self._bounds.max_size)
+            trim_soon(self._loop)
         else:
             self.on_big_buffer()
 

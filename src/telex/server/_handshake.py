@@ -22,11 +22,36 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """RFC 9110 §5.6.2."""
 _FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 """RFC 9110 §5.5: no control characters, so no line of one's own."""
-_STRAY: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
-"""What is in no head of a request (RFC 9112 §2.2, RFC 9110 §5.5)."""
+_FINE: Final = bytes((9, *range(0x20, 0x7F), *range(0x80, 0x100)))
+"""What the lines of a request's head consist of (RFC 9112 §2.2, RFC 9110 §5.5)."""
 _TARGET: Final = re.compile(
     rb"(?:[a-z][a-z0-9+.\-]*://[^/?]*)?(?P<path>[^? ]*)(?:\?(?P<query>[^ ]*))?", re.I
 )
+
+_USUAL: Final = {
+    name: name
+    for name in (
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"cookie",
+        b"host",
+        b"origin",
+        b"pragma",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"upgrade",
+        b"user-agent",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+    )
+}
+"""Names of headers of which one copy serves all connections."""
 
 _OURS: Final = frozenset(
     (
@@ -83,7 +108,7 @@ def parse(data: bytes) -> Upgrade:
     Raises:
         BadHandshake: It is not a WebSocket handshake of version 13; holds the answer.
     """
-    if _STRAY.search(data):
+    if data.replace(b"\r\n", b"").translate(None, _FINE):
         raise BadHandshake(HTTPStatus.BAD_REQUEST, "The request holds a control character.")
     first, _, rest = data.partition(b"\r\n")
     target = _request_target(first)
@@ -125,10 +150,15 @@ def _headers(data: bytes) -> list[tuple[bytes, bytes]]:
     headers = []
     for line in data.split(b"\r\n"):
         if line:
-            name, colon, value = line.partition(b":")
-            if not colon or not _TOKEN.fullmatch(name):
+            raw_name, colon, value = line.partition(b":")
+            name = _USUAL.get(raw_name)
+            if name is None:
+                if not _TOKEN.fullmatch(raw_name):
+                    colon = b""
+                name = raw_name.lower()
+            if not colon:
                 raise BadHandshake(HTTPStatus.BAD_REQUEST, "A header of the request is malformed.")
-            headers.append((name.lower(), value.strip(b" \t")))
+            headers.append((name, value.strip(b" \t")))
     return headers
 
 
@@ -136,11 +166,14 @@ def _tokens(value: bytes) -> list[str]:
     return [token for each in value.decode("latin-1").split(",") if (token := each.strip(" \t"))]
 
 
-def _checked_key(headers: dict[bytes, bytes]) -> bytes:
-    def has(name: bytes, token: str) -> bool:
-        return token in [each.lower() for each in _tokens(headers.get(name, b""))]
+def _has(value: bytes, token: bytes) -> bool:
+    value = value.lower()
+    return value == token or token in [each.strip(b" \t") for each in value.split(b",")]
 
-    if not has(b"upgrade", "websocket") or not has(b"connection", "upgrade"):
+
+def _checked_key(headers: dict[bytes, bytes]) -> bytes:
+    upgrade, connection = headers.get(b"upgrade", b""), headers.get(b"connection", b"")
+    if not _has(upgrade, b"websocket") or not _has(connection, b"upgrade"):
         raise BadHandshake(
             HTTPStatus.UPGRADE_REQUIRED,
             "Expected `Connection: Upgrade` and `Upgrade: websocket`.",

@@ -216,6 +216,7 @@ class FrameParser(WSProtocol):  # type: ignore[misc]
         self.connection_made(seen)
         self.get_buffer(-1)[: len(_REQUEST)] = _REQUEST
         _parse(self, len(_REQUEST))
+        self.transport.request.headers = None
         seen.quiet = False
         self._at_boundary()
 
