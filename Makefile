@@ -19,7 +19,7 @@ test-pythons: setup ## The tests that start no servers, on every other Python fo
 conformance: setup ## The 517 Autobahn cases against our server (20 minutes)
 	@scripts/conformance
 
-bench: setup ## What Telex costs, beside what others cost (three minutes, Linux)
+bench: setup ## What Telex costs, beside what others cost (40 minutes, Linux)
 	@scripts/bench
 
 demo: setup ## Serve the chat at http://127.0.0.1:8000

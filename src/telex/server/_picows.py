@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from asyncio.trsock import TransportSocket
 from typing import Any, Final, Protocol
 
 from picows import WSListener, WSUpgradeResponseWithListener
@@ -165,9 +166,13 @@ class _Transport:
         return number
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
-        """Switch Nagle's algorithm off; asyncio does not for sockets that were handed to it."""
+        """Switch Nagle's algorithm off where asyncio has not: on sockets it was handed."""
         sock = self._real.get_extra_info("socket")
-        if option == socket.TCP_NODELAY and sock.family in _INTERNET:
+        if (
+            option == socket.TCP_NODELAY
+            and isinstance(sock, TransportSocket)
+            and sock.family in _INTERNET
+        ):
             sock.setsockopt(level, option, value)
 
     def getsockopt(self, *_args: object) -> int:
