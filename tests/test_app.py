@@ -622,7 +622,10 @@ def test_a_file_that_runs_itself_hands_its_application_to_the_server(
     calls: list[dict[str, Any]] = []
 
     # The signature is read: options uvicorn does not have are refused.
-    def run(app: Any, *, host: str, port: int, workers: int, log_level: str = "info") -> None:
+    def run(
+        app: Any, *, host: str, port: int, workers: int, ws: str, log_level: str = "info"
+    ) -> None:
+        assert ws == "telex.server:WebSocketProtocol"
         calls.append({"app": app, "host": host, "port": port, "log_level": log_level})
 
     monkeypatch.setattr(uvicorn, "run", run)
