@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -118,11 +126,11 @@ class App:
         if shared is not None and scope.get("state", shared) is shared:
             scope["state"] = dict(shared)
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # No coroutine of its own, which would be kept as long as the connection.
         if scope["type"] == "lifespan":
-            await serve_lifespan(self._lifespan_context(scope), receive, send)
-        else:
-            await self._router(scope, receive, send)
+            return serve_lifespan(self._lifespan_context(scope), receive, send)
+        return self._router(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan_context(self, scope: Scope) -> AsyncIterator[None]:
