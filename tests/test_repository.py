@@ -50,8 +50,9 @@ EXTRAS = [
     "websockets",
     "wsproto",
     "itsdangerous",
+    "picows",
 ]
-NOT_BY_IMPORT_TELEX = [*EXTRAS, "telex.server", "telex.testing", "telex.cli", "picows", "fastapi"]
+NOT_BY_IMPORT_TELEX = [*EXTRAS, "telex.server", "telex.testing", "telex.cli", "fastapi"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
