@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from collections.abc import Callable
 from typing import Final
@@ -23,6 +24,8 @@ from telex.server._outbound import Outbound, frame, refuse
 from telex.server._picows import FrameParser, attach
 from telex.server._trim import trim_soon
 from telex.server._violation import Violation
+
+log: Final = logging.getLogger("telex.server")
 
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds a client may take to answer a close frame, and to read what was sent before."""
@@ -200,7 +203,11 @@ class Channel(Outbound):
         self.resume_writing()
         callbacks, self._callbacks = self._callbacks or (), None
         for callback in callbacks:
-            callback(record)
+            try:
+                callback(record)
+            except Exception:
+                # The others have to be told too, and the server.
+                log.exception("a callback at the end of a connection failed")
 
     def mute(self) -> None:
         # Until the end the application may go on, if slower.

@@ -111,6 +111,7 @@ class Inbound(Listener):
         self.closed = record
         self.expect_nothing()
         self.compression = None
+        self.pinged = None
         self._wake()
 
     def on_control(self, first_byte: int, payload: bytes) -> None:
