@@ -107,14 +107,14 @@ async def test_messages_wait_in_their_order() -> None:
 async def test_fragments_become_a_message_when_the_last_one_is_there() -> None:
     inbound = Incoming()
     inbound.text("before")
-    inbound.come(TEXT, "fr")
+    inbound.come(TEXT, "mes")
     assert inbound.polled() == ["before"]
     inbound.come(FIN | PING, b"between")
-    inbound.come(CONTINUATION, "ag")
+    inbound.come(CONTINUATION, "sa")
     assert inbound.poll() is None
-    inbound.come(FIN | CONTINUATION, "ment")
+    inbound.come(FIN | CONTINUATION, "ge")
     inbound.binary(b"after")
-    assert inbound.polled() == ["fragment", b"after"]
+    assert inbound.polled() == ["message", b"after"]
     assert inbound.controls == [(FIN | PING, b"between")]
 
 

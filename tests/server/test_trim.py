@@ -57,7 +57,7 @@ async def test_without_a_way_to_do_it_nothing_happens(
 
 
 def test_a_c_library_without_it_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_trim.ctypes, "CDLL", Mock(side_effect=OSError))
+    monkeypatch.setattr("ctypes.CDLL", Mock(side_effect=OSError))
     assert _trim._find() is None
 
 
