@@ -111,10 +111,9 @@ class Compression:
         elif not first and data and self._decoder.decoder.eof:
             raise _malformed()
         frame = Frame(Opcode.BINARY if first else Opcode.CONT, data, fin, rsv1=first)
-        # Zero would stand for no limit.
-        limit = max(max_size, 1)
         try:
-            inflated = self._decoder.decode(frame, max_size=limit).data
+            # One more than may be: zlib may hold back what fits exactly, and zero is no limit.
+            inflated = self._decoder.decode(frame, max_size=max_size + 1).data
         except PayloadTooBig:
             raise Violation(CloseCode.MESSAGE_TOO_BIG, "message too big") from None
         except ProtocolError:
