@@ -22,7 +22,7 @@ from telex.exceptions import (
     WebSocketRuntimeError,
 )
 
-Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Inbox:
@@ -75,6 +75,21 @@ class Inbox:
         """
         return self._take(self._poll)
 
+    def iterate(
+        self,
+        convert: Callable[[str | bytes], Result],
+        over: Callable[[WebSocketHandshakeError], Exception],
+    ) -> Coroutine[Any, Any, Result]:
+        """Return the next message for an iterator, when it is awaited.
+
+        One coroutine for the whole of it: each further one costs time with every message.
+
+        Args:
+            convert: What makes of the payload what the iterator yields; may raise.
+            over: Says what to raise in place of an error of `read`.
+        """
+        return self._take(self._poll, convert=convert, over=over)
+
     async def read_message(self) -> Message:
         """Return the next event as the server gave it; a disconnect is returned, not raised.
 
@@ -87,9 +102,10 @@ class Inbox:
         if self.progress.peer_gone:
             raise self.progress.refuse("receive")
         try:
-            return await self._take(self._poll_message, before_accept=True)
+            event: Message = await self._take(self._poll_message, before_accept=True)
         except WebSocketDisconnect:
             return self._farewell()
+        return event
 
     @property
     def has_reader(self) -> bool:
@@ -123,11 +139,19 @@ class Inbox:
         if self._parked is not None and not self._parked.done():
             self._parked.set_result(None)
 
-    async def _take(self, poll: Callable[[], Item | None], *, before_accept: bool = False) -> Item:
+    async def _take(
+        self,
+        poll: Callable[[], Any],
+        *,
+        before_accept: bool = False,
+        convert: Callable[[Any], Any] | None = None,
+        over: Callable[[WebSocketHandshakeError], Exception] | None = None,
+    ) -> Any:
         progress = self.progress
         if self._busy:
             if progress.over:
-                raise progress.refuse("receive")
+                refused = progress.refuse("receive")
+                raise refused if over is None else over(refused)
             await self._take_turn()
         self._busy = True
         try:
@@ -135,13 +159,14 @@ class Inbox:
                 item = poll()
                 if item is not None:
                     progress.received += 1
-                    return item
+                    return item if convert is None else convert(item)
                 if self.source.closed is not None:
                     break
                 self._parked = self.source.wait()
                 await self._parked
             else:
-                raise progress.refuse("receive")
+                refused = progress.refuse("receive")
+                raise refused if over is None else over(refused)
         finally:
             self._parked = None
             if self._turns:
@@ -149,7 +174,8 @@ class Inbox:
             else:
                 self._busy = False
         # Only now: a cleanup that reads must not wait for this reader's turn to end.
-        raise await self.deliver()
+        gone = await self.deliver()
+        raise gone if over is None else over(gone)
 
     async def _take_turn(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Generic, Literal, TypeVar
 
 from telex._link import Link
@@ -11,8 +11,8 @@ from telex.codecs import decode_json, encode_json
 from telex.exceptions import (
     WebSocketDisconnect,
     WebSocketFrameError,
+    WebSocketHandshakeError,
     WebSocketModeError,
-    WebSocketRuntimeError,
 )
 
 Mode = Literal["text", "binary"]
@@ -38,19 +38,18 @@ class MessageIterator(AsyncIterator[Item], Generic[Item]):
     def __aiter__(self) -> MessageIterator[Item]:
         return self
 
-    async def __anext__(self) -> Item:
-        try:
-            data = await self._inbox.read()
-        except WebSocketDisconnect:
+    def __anext__(self) -> Coroutine[Any, Any, Item]:
+        return self._inbox.iterate(self._convert, self._over)
+
+    def _over(self, error: WebSocketHandshakeError) -> Exception:
+        if isinstance(error, WebSocketDisconnect):
             if self._ended:
-                raise
+                return error
             self._ended = True
-            raise StopAsyncIteration from None
-        except WebSocketRuntimeError:
-            if self._inbox.progress.application is Phase.DISCONNECTED:
-                raise StopAsyncIteration from None
-            raise
-        return self._convert(data)
+            return StopAsyncIteration()
+        if self._inbox.progress.application is Phase.DISCONNECTED:
+            return StopAsyncIteration()
+        return error
 
 
 class Frames:

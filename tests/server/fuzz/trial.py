@@ -254,7 +254,7 @@ async def _send(case: Case, transport: VirtualTransport, application: _Applicati
         rest = transport.feed(case.stream[begin:end])
         while rest and not transport.is_closing():
             application.go.set()
-            await asyncio.sleep(ASLEEP if case.app == "sleeps" else 0.001)
+            await asyncio.sleep(ASLEEP + 1 if case.app == "sleeps" else 0.001)
             if rest == (rest := transport.feed(rest)):
                 if transport.clogged:
                     return
