@@ -19,6 +19,8 @@ from telex.server import WebSocketProtocol
 
 T = TypeVar("T")
 
+SOON: Final = 12
+"""Turns of the event loop in which an application has asked for what is there."""
 PATIENCE: Final = 60.0
 """Seconds, which pass in no time, after which everything must be over."""
 ASLEEP: Final = 5.0
@@ -237,7 +239,7 @@ async def _connected(
     await _turns(3)
     await _send(case, transport, application)
     application.go.set()
-    await _turns(3)
+    await _turns(SOON)
     await _end(case, transport, application.outcome)
     _nothing_left(state, transport)
     read_answer(case.offer, bytes(transport.written), application.outcome)
