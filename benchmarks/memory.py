@@ -33,6 +33,9 @@ WARM: Final = 20
 QUIET: Final = 0.5
 """Seconds after which a server has done what it does after a handshake or a message."""
 
+UNTIL_IDLE: Final = 4.0
+"""Seconds after which a connection is idle: servers may give memory back meanwhile."""
+
 PEERS: Final = {
     OURS: on_uvicorn("Telex on our server", "idle_telex", ours=True, deflate=True),
     "starlette-ours": on_uvicorn(
@@ -88,7 +91,7 @@ def grown(server: Server, opening: Opening, count: int) -> float:
     time.sleep(QUIET)
     before = server.memory()
     opened = opening(server.port, count)
-    time.sleep(QUIET)
+    time.sleep(UNTIL_IDLE)
     after = server.memory()
     close_all(opened)
     return (after - before) / count / 1024
