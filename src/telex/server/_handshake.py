@@ -181,7 +181,8 @@ def _checked_key(headers: dict[bytes, bytes]) -> bytes:
         )
     if b"host" not in headers:
         raise BadHandshake(HTTPStatus.BAD_REQUEST, "The `Host` header is missing.")
-    if b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0"):
+    length = headers.get(b"content-length", b"0")
+    if b"transfer-encoding" in headers or not length or length.strip(b"0"):
         raise BadHandshake(HTTPStatus.BAD_REQUEST, "A WebSocket handshake has no body.")
     if headers.get(b"sec-websocket-version") != b"13":
         raise BadHandshake(
