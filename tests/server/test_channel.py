@@ -435,12 +435,26 @@ async def test_a_big_read_buffer_is_given_back_after_a_moment() -> None:
         assert room(connection) > 100_000
         connection.transport.feed(frame(BINARY, bytes(200_000)))
         connection.polled()
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(2.1)
         assert room(connection) == small
         connection.channel.write_text("still here")
         assert connection.transport.frames() == [(FIN | TEXT, b"still here")]
     connection.transport.feed(frame(CLOSE, closing(1000)))
     assert connection.closes == [closing(1000)]
+
+
+@in_no_time
+async def test_it_is_kept_while_big_messages_come() -> None:
+    connection = opened()
+    connection.transport.feed(frame(BINARY, bytes(200_000)))
+    parser = connection.transport.get_protocol()
+    for _ in range(5):
+        await asyncio.sleep(0.9)
+        connection.transport.feed(frame(BINARY, bytes(200_000)))
+        connection.polled()
+    assert connection.transport.get_protocol() is parser
+    await asyncio.sleep(2.1)
+    assert connection.transport.get_protocol() is not parser
 
 
 @in_no_time

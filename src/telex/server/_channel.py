@@ -34,8 +34,8 @@ _PARTING_TIMEOUT: Final = 1.0
 """Seconds for the application to answer what came before a violation."""
 
 _TIDY_AFTER: Final = 1.0
-"""Seconds after which a big read buffer is given back: not at once, for the next message may be as
-big."""
+"""Seconds without a big message after which a big read buffer is given back, and up to as many
+more."""
 
 
 class Channel(Outbound):
@@ -49,6 +49,7 @@ class Channel(Outbound):
     """
 
     __slots__ = (
+        "_big_again",
         "_callbacks",
         "_deadline",
         "_on_lost",
@@ -76,6 +77,7 @@ class Channel(Outbound):
         self._parting: tuple[CloseRecord, Linger] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._tidying: asyncio.TimerHandle | None = None
+        self._big_again = False
 
     # Beginning
 
@@ -123,15 +125,16 @@ class Channel(Outbound):
         self._deadline = self._loop.call_later(timeout, self._transport.abort)
 
     def on_big_buffer(self) -> None:
+        self._big_again = self._tidying is not None
         if self._tidying is None:
             self._tidying = self._loop.call_later(_TIDY_AFTER, self._tidy)
 
     def _tidy(self) -> None:
-        """Give a big read buffer back."""
+        """Give a big read buffer back, unless it is in use."""
         self._tidying = None
         if self.closed is not None or self._parting is not None or self._parser is None:
             return
-        if self._parser.at_boundary:
+        if self._parser.at_boundary and not self._big_again:
             self._parser.mute()
             self._parser = attach(self._transport, self, self._bounds.max_size)
             trim_soon(self._loop)

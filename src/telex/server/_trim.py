@@ -21,7 +21,7 @@ _waiting: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 def _find() -> Any:
     try:
         return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):
+    except (OSError, AttributeError):
         return None
 
 
