@@ -219,7 +219,7 @@ async def _answered(pieces: Sequence[bytes], loop: VirtualLoop) -> bytes:
 def _connect(
     case: Case, loop: VirtualLoop, state: ServerState, application: _Application
 ) -> VirtualTransport:
-    transport = VirtualTransport(loop, tls=case.tls, room=case.room)
+    transport = VirtualTransport(tls=case.tls, room=case.room)
     protocol = WebSocketProtocol(
         _config(case.max_size, case.queue, case.pings), state, {"application": application}
     )
