@@ -26,6 +26,7 @@ import asyncio
 import logging
 import socket
 from asyncio.trsock import TransportSocket
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from picows import WSListener, WSUpgradeResponseWithListener
@@ -45,11 +46,31 @@ class Wire(Protocol):
         """Write one frame."""
 
 
-_REQUEST: Final = (
-    b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-_RESPONSE: Final = WSUpgradeResponse.create_101_response()
+_REQUEST: Final = b"GET / HTTP/1.1\r\n\r\n"
+_HEADERS: Final = {
+    "upgrade": "websocket",
+    "connection": "upgrade",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+"""What the request would say: put in after picows has parsed it, which takes it longer."""
+
+
+_NOTHING: Final = bytearray()
+
+
+class _Response(WSUpgradeResponse):
+    """A 101 that goes nowhere, and so is not spelled out for each connection."""
+
+    def __init__(self) -> None:
+        self.status = HTTPStatus.SWITCHING_PROTOCOLS
+        self.headers: Any = {}
+
+    def to_bytes(self) -> bytearray:
+        return _NOTHING
+
+
+_RESPONSE: Final = _Response()
 
 _BUFFER_SIZE: Final = 2048
 """Bytes of the read buffer at first; picows takes no fewer."""
@@ -198,7 +219,7 @@ class FrameParser(WSProtocol):  # type: ignore[misc]
             None,
             None,
             False,
-            lambda _request: WSUpgradeResponseWithListener(_RESPONSE, listener),
+            self._answer,
             listener,
             True,
             None,
@@ -215,13 +236,16 @@ class FrameParser(WSProtocol):  # type: ignore[misc]
         self._muted = False
         self._first = b""
 
+    def _answer(self, request: Any) -> WSUpgradeResponseWithListener:
+        request.headers = _HEADERS
+        return WSUpgradeResponseWithListener(_RESPONSE, self._listener)
+
     def begin(self, transport: asyncio.Transport) -> None:
         """Do the handshake that picows needs, and be ready for frames."""
         seen = _Transport(transport, self._listener)
         self.connection_made(seen)
         self.get_buffer(-1)[: len(_REQUEST)] = _REQUEST
         _parse(self, len(_REQUEST))
-        self.transport.request.headers = None
         seen.quiet = False
         self._at_boundary()
 
