@@ -15,9 +15,9 @@ import pytest
 from opened import connecting, opened, soon, turns
 from peer import B, D, T
 from telex import Outbox, WebSocketDisconnect, WebSocketFrameError, WebSocketRuntimeError
+from telex._iterator import MessageIterator
 from telex._settings import SETTINGS_KEY, Settings
 from telex.exceptions import WebSocketModeError
-from telex.frames import MessageIterator
 
 # --- the iterator ---
 

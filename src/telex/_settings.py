@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from telex._outbox import Outbox
 from telex._types import Scope
+from telex.codecs import JSON, Codec
 
 SETTINGS_KEY: Final = "telex.settings"
 """Key of the scope under which an application leaves its `Settings`."""
@@ -27,6 +28,8 @@ class Settings:
         exception_handlers: By exception class; the nearest base class of an exception counts.
         dependency_overrides: What is called in place of a dependency, for tests.
         outbox: The bounds of `send_nowait`.
+        codec: What makes values of messages.
+        codecs: The same by subprotocol.
     """
 
     debug: bool = False
@@ -36,6 +39,8 @@ class Settings:
         default_factory=dict
     )
     outbox: Outbox = field(default_factory=Outbox)
+    codec: Codec = field(default_factory=JSON)
+    codecs: Mapping[str, Codec] = field(default_factory=dict)
 
 
 DEFAULTS: Final = Settings()

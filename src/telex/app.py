@@ -22,6 +22,7 @@ from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
 from telex.binding import register_injectable
+from telex.codecs import JSON, Codec
 from telex.datastructures import State
 from telex.exceptions import ImproperlyConfigured
 from telex.middleware.errors import ErrorMiddleware
@@ -59,6 +60,9 @@ class App:
         disconnect_grace: Seconds a handler may go on after its client left without noticing it,
             `None` for ever.
         outbox: The bounds of the queue behind `WebSocket.send_nowait`.
+        codec: What makes values of messages, `None` for JSON; see `telex.codecs`.
+        codecs: The same by subprotocol: `{"json": JSON(), "msgpack": MessagePack()}`. `accept`
+            then agrees on the first one that the client offers.
         debug: Show clients what exceptions say. Never in production.
 
     Attributes:
@@ -83,6 +87,8 @@ class App:
         allowed_origins: Iterable[str] | None = None,
         disconnect_grace: float | None = 5.0,
         outbox: Outbox | None = None,
+        codec: Codec | None = None,
+        codecs: Mapping[str, Codec] | None = None,
         debug: bool = False,
     ) -> None:
         if disconnect_grace is not None and disconnect_grace < 0:
@@ -90,17 +96,18 @@ class App:
         self.state = State()
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._handlers: dict[type[BaseException], ExceptionHandler] = {}
-        for exc_class, handler in (exception_handlers or {}).items():
-            self.add_exception_handler(exc_class, handler)
+        for each in (exception_handlers or {}).items():
+            self.add_exception_handler(*each)
         self._settings = Settings(
             debug=debug,
             disconnect_grace=disconnect_grace,
             exception_handlers=self._handlers,
             dependency_overrides=self.dependency_overrides,
             outbox=outbox or Outbox(),
+            codec=codec or JSON(),
+            codecs=dict(codecs or {}),
         )
-        self._http = http
-        self._lifespan = lifespan
+        self._http, self._lifespan = http, lifespan
         self._lifespan_state: MutableMapping[str, Any] | None = None
         self._router = Router(routes, socket_middlewares=socket_middlewares, http=http)
         hooks = tuple(connection_middleware)

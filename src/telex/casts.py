@@ -8,7 +8,7 @@ from collections.abc import Callable
 from reprlib import Repr
 from typing import Any, Final, TypeVar
 
-from telex.codecs import decode_json
+from telex._json import decode_json
 from telex.exceptions import WebSocketExpectError
 
 T = TypeVar("T")
@@ -21,6 +21,11 @@ _WORDS: Final = {"true": True, "True": True, "false": False, "False": False}
 # Errors end up in logs: show the beginning and the end of what came, never all of it.
 _short: Final = Repr()
 _short.maxstring = _short.maxother = 60
+
+
+def shorten(value: object) -> str:
+    """Return the beginning and the end of what a value looks like, for an error text."""
+    return _short.repr(value)
 
 
 def check_type(tp: object) -> None:
@@ -56,8 +61,8 @@ def cast(data: str | bytes, tp: type[T]) -> T:
     return value
 
 
-def _misfit(data: object, wanted: str) -> WebSocketExpectError:
-    return WebSocketExpectError(f"expected {wanted}, got {_short.repr(data)}")
+def _misfit(data: object, wanted: str, *, malformed: bool = False) -> WebSocketExpectError:
+    return WebSocketExpectError(f"expected {wanted}, got {shorten(data)}", malformed=malformed)
 
 
 def _to_str(data: str | bytes) -> str:
@@ -102,7 +107,7 @@ def _to_dict(data: str | bytes) -> dict[str, Any]:
     try:
         value = decode_json(data)
     except json.JSONDecodeError as error:
-        raise _misfit(data, f"a JSON object ({error})") from None
+        raise _misfit(data, f"a JSON object ({error})", malformed=True) from None
     if not isinstance(value, dict):
         raise _misfit(data, "a JSON object")
     return value

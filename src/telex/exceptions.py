@@ -81,7 +81,34 @@ class WebSocketFrameError(WebSocketError, TypeError):
 
 
 class WebSocketExpectError(WebSocketError, AssertionError, TypeError, ValueError):
-    """The peer's value is not what was asked for. The message is consumed, the connection open."""
+    """The peer's value is not what was asked for. The message is consumed, the connection open.
+
+    Attributes:
+        errors: For each thing that is wrong its `path` (`"$.items[0].price"`, `"$"` for the whole
+            message) and `message`.
+        malformed: Whether it cannot be read at all, rather than being something else.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        errors: Iterable[Mapping[str, str]] | None = None,
+        *,
+        malformed: bool = False,
+    ) -> None:
+        given = [{"path": "$", "message": message}] if errors is None else errors
+        self.errors = [dict(error) for error in given]
+        self.malformed = malformed
+        super().__init__(message)
+
+    @classmethod
+    def of(
+        cls, expected: str, errors: Iterable[Mapping[str, str]], *, malformed: bool = False
+    ) -> WebSocketExpectError:
+        """Return the error for a value that should have been another, with a text of it all."""
+        listed = [dict(error) for error in errors]
+        text = "; ".join(f"{each['path']}: {each['message']}" for each in listed)
+        return cls(f"expected {expected}: {text}", listed, malformed=malformed)
 
 
 class WebSocketException(WebSocketError):

@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, Literal
 
+from telex._iterator import MessageIterator
+from telex._json import decode_json, encode_json
 from telex._link import Link
-from telex._state import Phase
-from telex.codecs import decode_json, encode_json
-from telex.exceptions import (
-    WebSocketDisconnect,
-    WebSocketFrameError,
-    WebSocketHandshakeError,
-    WebSocketModeError,
-)
+from telex._payload import checked_bytes, checked_text
+from telex.exceptions import WebSocketFrameError, WebSocketModeError
 
 Mode = Literal["text", "binary"]
-Item = TypeVar("Item")
-
-
-class MessageIterator(AsyncIterator[Item], Generic[Item]):
-    """Iterates over the messages of a connection until it ends.
-
-    It holds no message: after `break`, another loop goes on with the next one, and two tasks may
-    iterate at once. It ends quietly once, when the peer has left (the code is then in
-    `ws.close_code`), whoever noticed that; used again, or begun after that, it raises
-    `WebSocketDisconnect`. When the server has closed it always ends quietly.
-    """
-
-    __slots__ = ("_convert", "_ended", "_inbox")
-
-    def __init__(self, link: Link, convert: Callable[[str | bytes], Item]) -> None:
-        self._inbox = link.inbox
-        self._convert = convert
-        self._ended = link.progress.peer_gone
-
-    def __aiter__(self) -> MessageIterator[Item]:
-        return self
-
-    def __anext__(self) -> Coroutine[Any, Any, Item]:
-        return self._inbox.iterate(self._convert, self._over)
-
-    def _over(self, error: WebSocketHandshakeError) -> Exception:
-        if isinstance(error, WebSocketDisconnect):
-            if self._ended:
-                return error
-            self._ended = True
-            return StopAsyncIteration()
-        if self._inbox.progress.application is Phase.DISCONNECTED:
-            return StopAsyncIteration()
-        return error
 
 
 class Frames:
@@ -125,7 +87,7 @@ class Frames:
             WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
         """
-        rest = self._link.outlet.write(_checked_text(data))
+        rest = self._link.outlet.write(checked_text(data))
         if rest is not None:
             await rest
 
@@ -142,7 +104,7 @@ class Frames:
             WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
         """
-        rest = self._link.outlet.write(_checked_bytes(data))
+        rest = self._link.outlet.write(checked_bytes(data))
         if rest is not None:
             await rest
 
@@ -186,7 +148,7 @@ class Frames:
             ValueError: Text with a lone surrogate.
             WebSocketRuntimeError: Not accepted yet.
         """
-        checked = _checked_text(data) if isinstance(data, str) else _checked_bytes(data)
+        checked = checked_text(data) if isinstance(data, str) else checked_bytes(data)
         return self._link.outlet.write_nowait(checked)
 
     def iter_text(self) -> MessageIterator[str]:
@@ -264,25 +226,3 @@ def _decoder(mode: object) -> Callable[[str | bytes], Any]:
 def _check_mode(mode: object) -> None:
     if mode not in ("text", "binary"):
         raise WebSocketModeError(mode)
-
-
-def _checked_text(data: object) -> str:
-    if not isinstance(data, str):
-        raise TypeError(f"expected str, got {type(data).__name__}")
-    if not data.isascii():
-        try:
-            data.encode()
-        except UnicodeEncodeError as exc:
-            raise ValueError(
-                f"text with a lone surrogate cannot be sent: {exc.object[exc.start]!r} "
-                f"at position {exc.start}"
-            ) from None
-    return data
-
-
-def _checked_bytes(data: object) -> bytes:
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, bytearray | memoryview):
-        return bytes(data)
-    raise TypeError(f"expected bytes, got {type(data).__name__}")

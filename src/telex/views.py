@@ -8,9 +8,9 @@ import logging
 from typing import Any, ClassVar, Final, Literal, get_args
 
 from telex._end import peer_name
+from telex._json import decode_json
 from telex.binding import bind
 from telex.close_codes import CloseCode, may_send
-from telex.codecs import decode_json
 from telex.context import current
 from telex.exceptions import WebSocketFrameError
 from telex.lifecycle import Endpoint, on_end

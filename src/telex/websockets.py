@@ -23,6 +23,7 @@ from telex._types import (
     Send,
 )
 from telex.close_codes import CloseCode, check_code, clip_reason, may_send
+from telex.codecs import agreed
 from telex.connection import Connection
 from telex.datastructures import encode_headers
 from telex.exceptions import (
@@ -34,9 +35,10 @@ from telex.exceptions import (
 )
 from telex.frames import Frames
 from telex.tasks import ConnectionTasks
+from telex.values import Values
 
 
-class WebSocket(Frames, Connection):
+class WebSocket(Frames, Values, Connection):
     """One WebSocket connection, over plain ASGI or a server's frame channel.
 
     Use it alone in an ASGI application, `ws = WebSocket(scope, receive, send)`, or take it as a
@@ -132,7 +134,7 @@ class WebSocket(Frames, Connection):
         cancelled, `accept` can be called again.
 
         Args:
-            subprotocol: One of `subprotocols`, or `None` for none.
+            subprotocol: One of `subprotocols`; `None`: the first that has one of `codecs`, if any.
             headers: Further headers for the response, a mapping or pairs.
 
         Raises:
@@ -141,7 +143,9 @@ class WebSocket(Frames, Connection):
             WebSocketDisconnect: The client has given up.
             WebSocketRuntimeError: Accepted, rejected or closed before.
         """
-        if subprotocol is not None and subprotocol not in self.subprotocols:
+        if subprotocol is None:
+            subprotocol = agreed(settings_of(self.scope).codecs, self.subprotocols)
+        elif subprotocol not in self.subprotocols:
             offered = ", ".join(map(repr, self.subprotocols)) or "none"
             raise ValueError(
                 f"subprotocol {subprotocol!r} was not offered by the client (offered: {offered})"

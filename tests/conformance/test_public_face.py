@@ -14,8 +14,9 @@ import starlette.websockets
 from opened import connecting
 from peer import B, D, T
 from telex import WebSocket, WebSocketClose
+from telex._iterator import MessageIterator
 from telex.connection import Connection
-from telex.frames import Frames, MessageIterator
+from telex.frames import Frames
 
 # --- what it offers ---
 

@@ -10,7 +10,7 @@ from typing import Any, assert_type
 
 import telex
 from telex import App, Routes, SocketRoute, SocketView, WebSocket, WebSocketClose, websocket
-from telex.frames import MessageIterator
+from telex._iterator import MessageIterator
 
 app = App()
 

@@ -31,12 +31,12 @@ from starlette.responses import Response
 
 from telex._end import conclude, peer_name
 from telex._failures import report
+from telex._json import encode_json
 from telex._link import LINK_KEY, Link
 from telex._settings import ExceptionHandler, Settings, settings_of
 from telex._state import Phase
 from telex._types import ASGIApp, CloseRecord, Receive, Scope, Send
 from telex.close_codes import CloseCode, may_send
-from telex.codecs import encode_json
 from telex.exceptions import (
     BindingError,
     HeadersInput,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from telex.codecs import decode_json
+from telex._json import decode_json
 from telex.datastructures import Headers
 from telex.exceptions import WebSocketHandshakeError
 

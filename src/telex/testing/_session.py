@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, Literal, Self, TypeVar
 
+from telex._json import decode_json, encode_json
 from telex._types import CloseRecord, Message, Scope
 from telex.close_codes import MAX_REASON_BYTES, CloseCode, check_code
-from telex.codecs import decode_json, encode_json
 from telex.datastructures import Headers
 from telex.exceptions import WebSocketFrameError, WebSocketModeError
 from telex.testing._client_end import ClientEnd

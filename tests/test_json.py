@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telex import codecs
-from telex.codecs import decode_json, encode_json
+from telex import _json
+from telex._json import decode_json, encode_json
 
 C_MAKE_ENCODER: Any = getattr(json.encoder, "c_make_encoder", None)
 
@@ -476,8 +476,8 @@ def test_an_interpreter_with_another_encoder_writes_the_same(
     monkeypatch: pytest.MonkeyPatch, maker: Any
 ) -> None:
     monkeypatch.setattr(json.encoder, "c_make_encoder", maker)
-    write = codecs._make_writer()
-    monkeypatch.setattr(codecs, "_write", write)
+    write = _json._make_writer()
+    monkeypatch.setattr(_json, "_write", write)
     value = {"a": [1, "é\ud800", None, 1.5], "b": (True,)}
     assert encode_json(value) == '{"a":[1,"é\\ud800",null,1.5],"b":[true]}'
     with pytest.raises(TypeError):

@@ -1,0 +1,211 @@
+"""Typed values on a connection: what messages mean, in place of what they hold."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+from telex._iterator import MessageIterator
+from telex._link import Link
+from telex._payload import checked_bytes, checked_text
+from telex._settings import settings_of
+from telex._types import Scope
+from telex._tytx import read_typed, require_tytx, write_typed
+from telex.casts import shorten
+from telex.codecs import Codec, reader
+from telex.exceptions import WebSocketExpectError
+
+T = TypeVar("T")
+
+
+class Values:
+    """The part of `WebSocket` that moves typed values, by the codec of the connection."""
+
+    scope: Scope
+    _link: Link
+
+    @property
+    def codec(self) -> Codec:
+        """What makes values of messages here: JSON, unless application or route say otherwise.
+
+        Where `codecs` were given, it is the one of the subprotocol that was agreed on.
+        """
+        settings = settings_of(self.scope)
+        subprotocol = self._link.progress.subprotocol
+        if subprotocol is not None and settings.codecs:
+            return settings.codecs.get(subprotocol, settings.codec)
+        return settings.codec
+
+    @overload
+    async def receive_as(self, tp: type[T]) -> T: ...
+    @overload
+    async def receive_as(self, tp: Any = str) -> Any: ...
+    async def receive_as(self, tp: Any = str) -> Any:
+        """Return the next message as a value of a type.
+
+        Waits, is cancelled and shared between tasks like `receive_text`. Text and binary messages
+        are both taken where the codec can read them.
+
+        Args:
+            tp: `str` and `bytes`: the message as it is, or in the other form (UTF-8). `int`,
+                `bool` and `dict`: by the rules of `telex.casts`. Any other type that the codec
+                knows: a dataclass, a `TypedDict`, a msgspec `Struct`, an attrs class, an enum, a
+                `Literal`, a union of tagged structs, a pydantic model. `Any`: what it holds.
+
+        Raises:
+            TypeError: A type that cannot be read; nothing was consumed.
+            WebSocketExpectError: The message does not fit; `errors` says where. It is consumed,
+                the connection stays open.
+            WebSocketDisconnect: The peer ended the connection; all messages before were read.
+            WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
+        """
+        read = reader(self.codec, tp)
+        return read(await self._link.inbox.read())
+
+    @overload
+    def iter_as(self, tp: type[T]) -> MessageIterator[T]: ...
+    @overload
+    def iter_as(self, tp: Any = str) -> MessageIterator[Any]: ...
+    def iter_as(self, tp: Any = str) -> MessageIterator[Any]:
+        """Iterate over messages as values of a type until the connection ends, like `iter_text`.
+
+        Args:
+            tp: As for `receive_as`.
+
+        Raises:
+            TypeError: A type that cannot be read; at the call, before the loop.
+            WebSocketExpectError: Out of the loop: a message does not fit. It is consumed; another
+                loop goes on behind it.
+            WebSocketDisconnect: Out of the loop: the peer had left before the loop was begun.
+            WebSocketRuntimeError: Out of the loop: not accepted yet.
+        """
+        return MessageIterator(self._link, reader(self.codec, tp))
+
+    async def send_value(self, value: Any) -> None:
+        """Send a value as one message: `str` as text, `bytes` as binary, the rest by the codec.
+
+        Waits, is cancelled and orders like `send_text`. Encodes before it sends anything.
+
+        Args:
+            value: What the codec can write: also `None`, numbers, lists, dataclasses, structs,
+                models, dates, `Decimal`, `UUID`.
+
+        Raises:
+            TypeError: A value of another type; nothing was sent.
+            ValueError: A value that cannot be expressed; nothing was sent.
+            WebSocketDisconnect: The peer is gone.
+            WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
+        """
+        rest = self._link.outlet.write(payload(self.codec, value))
+        if rest is not None:
+            await rest
+
+    @overload
+    async def pair(self, value: Any, tp: type[T], recv_first: bool = False) -> T: ...
+    @overload
+    async def pair(self, value: Any, tp: Any = str, recv_first: bool = False) -> Any: ...
+    async def pair(self, value: Any, tp: Any = str, recv_first: bool = False) -> Any:
+        """Send a value and return the next message, or the other way round.
+
+        Nothing ties the two together: with another task reading, use `request`. Cancelling it may
+        leave it half done.
+
+        Args:
+            value: As for `send_value`.
+            tp: As for `receive_as`.
+            recv_first: Whether to receive before sending.
+
+        Raises:
+            TypeError: A value or type that is not possible; nothing was sent or consumed.
+            ValueError: A value that cannot be expressed; nothing was sent or consumed.
+            WebSocketExpectError: The message does not fit. With `recv_first` nothing was sent.
+            WebSocketDisconnect: The peer is gone.
+            WebSocketRuntimeError: Not accepted yet, or closed by us.
+        """
+        codec = self.codec
+        read, data = reader(codec, tp), payload(codec, value)
+        if recv_first:
+            received = read(await self._link.inbox.read())
+        rest = self._link.outlet.write(data)
+        if rest is not None:
+            await rest
+        return received if recv_first else read(await self._link.inbox.read())
+
+    async def expect(self, value: T) -> T:
+        """Receive the next message, which must be a certain value.
+
+        Waits and may be cancelled like `receive_text`.
+
+        Args:
+            value: What it must be. It is read as the type of this, and compared exactly: `1` is
+                neither `True` nor `1.0`.
+
+        Returns:
+            The value.
+
+        Raises:
+            TypeError: A value of a type that cannot be read; nothing was consumed.
+            WebSocketExpectError: It is something else. It is consumed.
+            WebSocketDisconnect: The peer is gone.
+            WebSocketRuntimeError: Not accepted yet, or closed by us.
+        """
+        read = reader(self.codec, type(value))
+        received: T = read(await self._link.inbox.read())
+        if not _same(received, value):
+            raise WebSocketExpectError(f"expected {value!r}, got {shorten(received)}")
+        return received
+
+    async def receive_typed(self) -> Any:
+        """Return the next message, decoded from typed text (TYTX); plain JSON is read as JSON.
+
+        Waits, is cancelled and shared between tasks like `receive_text`. Only a text with the
+        marker `::JS` has typed values in it; a single value needs none (`1.5::N`).
+
+        Raises:
+            MissingDependency: genro-tytx is not installed; nothing was consumed.
+            json.JSONDecodeError: Neither of them. It is consumed, the connection stays open.
+            WebSocketDisconnect: The peer ended the connection; all messages before were read.
+            WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
+        """
+        require_tytx()
+        return read_typed(await self._link.inbox.read())
+
+    async def send_typed(self, value: Any) -> None:
+        """Send a value as typed text (TYTX), with the marker where it holds typed values.
+
+        Waits, is cancelled and orders like `send_text`. TYTX makes lists of tuples and UTC with
+        milliseconds of times, and a string that looks like a typed value is read as one.
+
+        Raises:
+            MissingDependency: genro-tytx is not installed; nothing was sent.
+            TypeError: A value that it cannot express; nothing was sent.
+            WebSocketDisconnect: The peer is gone.
+            WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
+        """
+        rest = self._link.outlet.write(checked_text(write_typed(value)))
+        if rest is not None:
+            await rest
+
+
+def payload(codec: Codec, value: Any) -> str | bytes:
+    """Return the message for a value.
+
+    Raises:
+        TypeError: It cannot be sent.
+        ValueError: The same, because of what is in it.
+    """
+    if isinstance(value, str):
+        return checked_text(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return checked_bytes(value)
+    return codec.encode(value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Compare values of JSON and their like exactly: `True` is not `1`, also deep inside."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
