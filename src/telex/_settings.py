@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from telex._outbox import Outbox
@@ -44,6 +44,31 @@ class Settings:
 
 
 DEFAULTS: Final = Settings()
+
+
+class Overrides:
+    """What a route decides in place of its application; an empty one is false.
+
+    Args:
+        **changes: Settings by name, `None` for the application's.
+    """
+
+    __slots__ = ("_base", "_changed", "_changes")
+
+    def __init__(self, **changes: Any) -> None:
+        self._changes = {name: value for name, value in changes.items() if value is not None}
+        self._base = self._changed = DEFAULTS
+
+    def __bool__(self) -> bool:
+        return bool(self._changes)
+
+    def enter(self, scope: Scope) -> None:
+        """Leave the settings of the route in a scope."""
+        base = settings_of(scope)
+        if base is not self._base or self._changed is DEFAULTS:
+            # There is one application, most often.
+            self._base, self._changed = base, replace(base, **self._changes)
+        scope[SETTINGS_KEY] = self._changed
 
 
 def settings_of(scope: Scope) -> Settings:

@@ -182,7 +182,8 @@ class App:
             path: Like `/rooms/{room}` or `/items/{id:int}`.
             **options: `name`, the route's name (the function's by default, `None` for none),
                 `middlewares`, socket middlewares, and `middleware`, ASGI middleware around them;
-                of both lists the first is the outermost.
+                of both lists the first is the outermost; `codec` and `codecs` in place of the
+                application's.
 
         Returns:
             A decorator that returns what it was given.
@@ -192,6 +193,24 @@ class App:
             TypeError: A handler that is not async, or has a parameter that nothing can fill.
         """
         return self._router.websocket(path, **options)
+
+    def websocket_listener(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Register a function to be called for each message of the connections to a path.
+
+        Args:
+            path: Like `/orders/{book}`.
+            **options: `on_invalid`, `max_invalid`, `concurrency` and `key`, see `Listener`, and
+                those of `websocket`.
+
+        Returns:
+            A decorator that returns what it was given.
+
+        Raises:
+            RoutingError: A bad path, or a name or path that is registered already.
+            TypeError: A function of another kind, or a parameter that nothing can fill.
+            ValueError: An option that makes no sense.
+        """
+        return self._router.websocket_listener(path, **options)
 
     def mount(
         self,

@@ -26,7 +26,7 @@ from telex._cleanup import CLEANUP_TIMEOUT, shielded
 from telex._end import conclude, peer_name
 from telex._failures import report
 from telex._link import LINK_KEY, EndHook
-from telex._settings import Settings, settings_of
+from telex._settings import Overrides, Settings, settings_of
 from telex._state import Phase
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._uncancelled import Uncancelled
@@ -45,10 +45,17 @@ GOODBYE_TIMEOUT: Final = 1.0
 """Seconds the close frame may take when the handler is cancelled."""
 
 
-def connection_app(endpoint: Endpoint) -> ASGIApp:
-    """Return an ASGI application that runs an endpoint with every guarantee of this module."""
+def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> ASGIApp:
+    """Return an ASGI application that runs an endpoint with every guarantee of this module.
+
+    Args:
+        endpoint: What is run.
+        overrides: What it decides in place of the application.
+    """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if overrides:
+            overrides.enter(scope)
         owner = LINK_KEY not in scope
         ws = WebSocket(scope, receive, send)
         link = link_of(ws)

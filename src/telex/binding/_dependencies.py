@@ -13,40 +13,30 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self, TypeVar
 
 from telex._cleanup import CLEANUP_TIMEOUT
 from telex._link import EndHook
 from telex._settings import settings_of
 from telex._uncancelled import Uncancelled
-from telex.binding._generators import Open, close_all, in_thread, manager_of
-from telex.binding._plan import Dependency, Given, Plan, Step, Value, dependency_of
+from telex.binding._filling import Filling, Over, identity
+from telex.binding._generators import Open, close_all
+from telex.binding._plan import dependency_of
 from telex.binding._reading import read_values
-from telex.binding._signature import describe
+from telex.binding._steps import Dependency, Plan, Step, Value, constant
 from telex.params import DependencyScope
 from telex.websockets import WebSocket, link_of
+
+T = TypeVar("T")
 
 _WHAT: Final = "closing the dependencies"
 
 
-class _Over(Exception):
-    """A dependency has ended the connection; nothing further is called for it."""
-
-
-class _Key(NamedTuple):
-    """What a value is remembered by."""
-
-    call: object
-    run: object
-    scope: DependencyScope
-
-
-class Dependencies:
+class Dependencies(Filling):
     """Fills the arguments of one call and closes what it opened; an asynchronous context manager.
 
     Args:
@@ -54,19 +44,18 @@ class Dependencies:
     """
 
     def __init__(self, ws: WebSocket) -> None:
-        self._ws = ws
-        progress = self._progress = link_of(ws).progress
+        progress = link_of(ws).progress
         # Made here and not before, for most connections depend on nothing.
         if progress.on_accept is None:
             progress.on_accept = []
         if progress.bound is None:
             progress.bound = {}
-        self._on_accept, self._bound = progress.on_accept, progress.bound
+        super().__init__(ws, progress.bound)
+        self._on_accept = progress.on_accept
         self._overrides = settings_of(ws.scope).dependency_overrides
-        self._read: dict[Value, Any] = {}
+        self._values: dict[Value, Any] = {}
         self._for_connection: list[Open] = []
         self._for_handshake: list[Open] = []
-        self._made: list[_Key] = []
 
     async def arguments(self, plan: Plan) -> tuple[list[Any], dict[str, Any]] | None:
         """Return the arguments for a plan; `None` when the connection was ended on the way.
@@ -75,20 +64,35 @@ class Dependencies:
             BindingError: The request does not give what is asked for; nothing was called.
             Exception: What a dependency raised.
         """
+        return await self._before(plan, self._arguments)
+
+    async def settled(self, plan: Plan) -> Plan | None:
+        """Return a plan for messages, with everything made that lives as long as the connection.
+
+        What is left in it is the message, and what is made for each. `None` when the connection
+        was ended on the way.
+
+        Raises:
+            BindingError: The request does not give what is asked for; nothing was called.
+            Exception: What a dependency raised.
+        """
+        return await self._before(plan, self._settled)
+
+    async def _before(self, plan: Plan, make: Callable[[Plan], Awaitable[T]]) -> T | None:
         if self._overrides:
             plan = self._overridden(plan, ())
-        self._read = read_values(_values(plan), self._ws)
+        self._values = read_values(_values(plan), self._ws)
         if not self._progress.open:
             # Before those further out, on which these may depend.
             self._on_accept.insert(0, self._release_handshake)
         try:
-            found = await self._arguments(plan)
-        except _Over:
+            made = await make(plan)
+        except Over:
             return None
         if self._progress.open:
             # Somebody has accepted before the handler could.
             await self._release_handshake()
-        return found
+        return made
 
     async def __aenter__(self) -> Self:
         return self
@@ -143,8 +147,10 @@ class Dependencies:
         A replacement may depend on what it replaces, which is then the original.
         """
 
-        def replaced(step: Dependency) -> Dependency:
-            call = _identity(step.call)
+        def replaced(step: Step) -> Step:
+            if not isinstance(step, Dependency):
+                return step
+            call = identity(step.call)
             other = None if call in within else self._overrides.get(call)
             if other is not None:
                 step = dependency_of(other, step)
@@ -152,64 +158,26 @@ class Dependencies:
 
         return plan.replaced(replaced)
 
-    async def _arguments(self, plan: Plan) -> tuple[list[Any], dict[str, Any]]:
-        made: dict[Step, Any] = {}
-        for step in plan.steps():
-            if isinstance(step, Dependency):
-                made[step] = await self._value(step)
-                if self._progress.over:
-                    raise _Over
+    async def _settled(self, plan: Plan) -> Plan:
+        """Return a plan for messages with what is made once in place of how it is made."""
+        settled = {step: await self._settle(step) for step in plan.steps()}
+        return plan.replaced(settled.__getitem__)
 
-        def argument(step: Step) -> Any:
-            if isinstance(step, Given):
-                return step.get(self._ws)
-            return made[step] if isinstance(step, Dependency) else self._read[step]
+    async def _settle(self, step: Step) -> Step:
+        if isinstance(step, Dependency):
+            if step.scope == "message":
+                return replace(step, plan=await self._settled(step.plan))
+            return constant(await self._value(step))
+        if isinstance(step, Value):
+            return constant(self._values[step])
+        return step
 
-        return plan.call_with(argument)
+    def _opened(self, scope: DependencyScope) -> list[Open]:
+        return self._for_handshake if scope == "handshake" else self._for_connection
 
-    async def _value(self, step: Dependency) -> Any:
-        # What is called is part of it: an application further in may override another function,
-        # and a replacement gets the original.
-        key = _Key(_identity(step.call), _identity(step.run), step.scope)
-        bound = self._bound
-        if step.use_cache and key in bound:
-            return bound[key]
-        positional, named = await self._arguments(step.plan)
-        call = functools.partial(step.run, *positional, **named)
-        make = self._call(step, call) if step.kind == "function" else self._enter(step, call, key)
-        value = await make
-        if step.use_cache:
-            bound[key] = value
-            self._made.append(key)
-        return value
-
-    async def _call(self, step: Dependency, call: Callable[[], Any]) -> Any:
-        value = await in_thread(contextvars.copy_context(), call) if step.thread else call()
-        # Anything else that can be awaited, a task or a pool, is the value.
-        return await value if isinstance(value, Coroutine) else value
-
-    async def _enter(self, step: Dependency, call: Callable[[], Any], key: object) -> Any:
-        manager = manager_of(call, step.kind, thread=step.thread)
-        try:
-            value = await manager.__aenter__()
-        except RuntimeError as error:
-            if str(error) != "generator didn't yield":
-                raise
-            if self._progress.over:
-                raise _Over from None
-            raise RuntimeError(f"the dependency {describe(step.run)} did not yield") from None
-        opened = self._for_handshake if step.scope == "handshake" else self._for_connection
-        opened.append(Open(manager, key))
-        return value
-
-
-def _identity(call: Any) -> Any:
-    """Return what stands for a callable in a dictionary: itself, unless that is impossible."""
-    try:
-        hash(call)
-    except TypeError:
-        return id(call)
-    return call
+    def _read(self, step: Step) -> Any:
+        assert isinstance(step, Value)
+        return self._values[step]
 
 
 def _values(plan: Plan) -> Iterator[Value]:

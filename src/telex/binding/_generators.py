@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from telex._cleanup import CLEANUP_TIMEOUT
 from telex._failures import report
 from telex._uncancelled import Uncancelled
-from telex.binding._plan import Kind
+from telex.binding._steps import Kind
 
 Manager = contextlib.AbstractAsyncContextManager[Any]
 

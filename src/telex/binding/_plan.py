@@ -9,148 +9,24 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
-from telex.binding._coerce import (
-    MISSING,
-    Convert,
-    Misfit,
-    converter,
-    describe_type,
-    fields_of,
-    is_many,
-)
+from telex.binding._coerce import converter, describe_type, fields_of, is_many
 from telex.binding._signature import EMPTY, UNKNOWN, Declared, declared, describe, innermost
-from telex.binding._sources import ABSENT, Take, outside, taker
+from telex.binding._sources import outside, taker
+from telex.binding._steps import Dependency, Given, Kind, Payload, Plan, Step, Value, constant
 from telex.connection import Connection
 from telex.datastructures import State
-from telex.exceptions import ImproperlyConfigured
-from telex.params import DependencyScope, Depends, Param, Path, Where
+from telex.params import DependencyScope, Depends, Param, Path
 from telex.websockets import WebSocket, link_of
 
 CONNECTION_NAMES: Final = ("websocket", "ws")
 
-Kind: TypeAlias = Literal["function", "generator", "async generator"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Value:
-    """An argument from the request.
-
-    Attributes:
-        where: The part of the request.
-        key: Its name there.
-        take: Gets it from the connection, `ABSENT` when it is not there.
-        convert: Makes a value of it.
-        default: Gives the value when it is not there; `None`: it is required.
-        secret: Whether it must not be shown.
-        expected: The name of its type.
-    """
-
-    where: Where
-    key: str
-    take: Take
-    convert: Convert
-    default: Callable[[], Any] | None
-    secret: bool
-    expected: str
-
-    def get(self, ws: Connection) -> Any:
-        """Return the argument.
-
-        Raises:
-            Misfit: It is missing or does not fit.
-            ImproperlyConfigured: The path has no parameter of that name.
-        """
-        raw = self.take(ws)
-        if raw is not ABSENT:
-            return self.convert(raw)
-        if self.default is not None:
-            return self.default()
-        if self.where == "path":
-            # No client can leave that out.
-            raise ImproperlyConfigured(
-                f"the path {ws.path!r} has no parameter {self.key!r}; "
-                f"it has {sorted(ws.path_params) or 'none'}"
-            )
-        raise Misfit(("", MISSING))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Given:
-    """An argument that is there: the connection, its state, the application."""
-
-    get: Callable[[WebSocket], Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Dependency:
-    """An argument that a callable makes.
-
-    Attributes:
-        call: The callable that was named, which stands for it.
-        run: The one that is called; another one where it is overridden.
-        kind: What is to be done with what it returns.
-        plan: How it is called.
-        use_cache: Whether one call per connection is enough.
-        scope: How long a generator stays open.
-        thread: Whether it runs in a thread.
-    """
-
-    call: Callable[..., Any]
-    run: Callable[..., Any]
-    kind: Kind
-    plan: Plan
-    use_cache: bool
-    scope: DependencyScope
-    thread: bool
-
-
-Step: TypeAlias = Value | Given | Dependency
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """How a callable is called.
-
-    Attributes:
-        name: The callable, for error texts.
-        positional: The arguments by position.
-        named: The arguments by name.
-        needs: Names that must be parameters of the path, and whose parameters they are.
-    """
-
-    name: str
-    positional: tuple[Step, ...]
-    named: tuple[tuple[str, Step], ...]
-    needs: Mapping[str, str]
-
-    def steps(self) -> Iterator[Step]:
-        """Go through the arguments."""
-        yield from self.positional
-        for _, step in self.named:
-            yield step
-
-    def call_with(self, argument: Callable[[Step], Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments, each made by a function from its step."""
-        return [argument(s) for s in self.positional], {n: argument(s) for n, s in self.named}
-
-    def replaced(self, replacement: Callable[[Dependency], Dependency]) -> Plan:
-        """Return the same plan with every dependency replaced by what a function returns."""
-
-        def new(step: Step) -> Step:
-            return replacement(step) if isinstance(step, Dependency) else step
-
-        positional = tuple(new(step) for step in self.positional)
-        return replace(self, positional=positional, named=tuple((n, new(s)) for n, s in self.named))
-
-    @property
-    def has_dependencies(self) -> bool:
-        """Whether something has to be called first."""
-        return any(isinstance(step, Dependency) for step in self.steps())
+PAYLOAD_NAME: Final = "data"
+"""The parameter that gets the message, in what is called for each message."""
 
 
 def _state(ws: WebSocket, cls: type[State]) -> State:
@@ -225,7 +101,7 @@ class _Builder:
                 where = f"{describe(fn)}: parameter {parameter.name!r}"
                 raise _Misdeclared(f"{where}: {error}") from error
             if parameter.positional:
-                positional.append(step or _constant(parameter.default))
+                positional.append(step or constant(parameter.default))
             elif step is not None:
                 named.append((parameter.name, step))
         return Plan(describe(fn), tuple(positional), tuple(named), needs)
@@ -240,6 +116,8 @@ class _Builder:
         given = _given(parameter)
         if given is not None:
             return given
+        if parameter.name == PAYLOAD_NAME and self._sees_messages():
+            return _payload(parameter)
         # The alias: it is the value of that name, and no type takes all of them.
         by_name = Path(alias=parameter.name)
         if parameter.default is EMPTY:
@@ -276,6 +154,9 @@ class _Builder:
         needs.update(plan.needs)
         kind, cached, thread = _kind(call), marker.use_cache, marker.thread
         return Dependency(call, call, kind, plan, cached, marker.scope, thread)
+
+    def _sees_messages(self) -> bool:
+        return self._message and self._scopes[-1:] in ([], ["message"])
 
     def _check_scope(self, scope: DependencyScope) -> None:
         if scope == "message" and not self._message:
@@ -320,8 +201,10 @@ def _class(parameter: Declared) -> type:
     raise TypeError(f"Depends() without a function needs a class as the type{because}")
 
 
-def _constant(value: Any) -> Given:
-    return Given(lambda _: value)
+def _payload(parameter: Declared) -> Payload:
+    if parameter.unclear is not None:
+        raise TypeError(f"its type cannot be told: {parameter.unclear}")
+    return Payload(Any if parameter.hint is UNKNOWN else parameter.hint)
 
 
 def _injected(get: Callable[[WebSocket, Any], Any], cls: type, ws: WebSocket) -> Any:

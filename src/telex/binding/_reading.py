@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from telex.binding._coerce import MISSING, Misfit
-from telex.binding._plan import Value
 from telex.binding._sources import ABSENT
+from telex.binding._steps import Value
 from telex.connection import Connection
 from telex.exceptions import BindingError
 

@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 
 from telex.binding._coerce import Misfit
 from telex.binding._dependencies import Dependencies
-from telex.binding._plan import Dependency, Plan, Step, Value, build_plan
+from telex.binding._plan import build_plan
 from telex.binding._reading import read_values
+from telex.binding._steps import Dependency, Payload, Plan, Step, Value
 from telex.context import current
 from telex.websockets import WebSocket
 
@@ -79,7 +80,7 @@ def _with_values(fn: Callable[..., Awaitable[object]], plan: Plan) -> Bound:
 
 
 def _getter(step: Step) -> Callable[[WebSocket], Any]:
-    assert not isinstance(step, Dependency)
+    assert not isinstance(step, Dependency | Payload)
     return step.get
 
 

@@ -169,7 +169,7 @@ async def _expected(ws: WebSocket, exc: BaseException) -> bool:
     elif isinstance(exc, HTTPException):
         await _http_error(ws, exc)
     elif isinstance(exc, WebSocketExpectError):
-        log.info("%r: %s", ws.path, exc)
+        log.info("%r: %r", ws.path, str(exc))
         await deny_or_close(ws, CloseCode.POLICY_VIOLATION, status=403)
     else:
         return False

@@ -25,10 +25,11 @@ from typing import Any, Final
 from telex.binding import describe, needing, needs_of
 from telex.handlers import function_endpoint
 from telex.lifecycle import Endpoint
+from telex.listeners import Listener
 from telex.views import SocketView, view_endpoint
 
-Handler = Callable[..., Awaitable[object]] | type[SocketView]
-"""What can be registered: an async function, or a class derived from `SocketView`."""
+Handler = Callable[..., Awaitable[object]] | type[SocketView] | Listener
+"""What can be registered: an async function, a class derived from `SocketView`, a `Listener`."""
 
 SocketMiddleware = Callable[[Endpoint], Callable[..., Awaitable[object]]]
 """Gets the endpoint, which is called without arguments, and returns what runs instead."""
@@ -43,6 +44,8 @@ def compile_endpoint(endpoint: Handler) -> Endpoint:
         TypeError: It is neither an async function nor a `SocketView`, or its parameters cannot
             be served.
     """
+    if isinstance(endpoint, Listener):
+        return needing(endpoint.__call__, endpoint.needs)
     if not isinstance(endpoint, type):
         return function_endpoint(endpoint)
     if not issubclass(endpoint, SocketView):

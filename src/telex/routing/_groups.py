@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import EllipsisType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from starlette.middleware import Middleware
 
+from telex._intake import MAX_INVALID, OnInvalid
 from telex._types import ASGIApp
 from telex.binding import describe
+from telex.codecs import Codec
+from telex.listeners import Key, Listener
 from telex.routing._endpoints import Handler, SocketMiddleware
 from telex.routing._routes import Mount, Route, SocketRoute, check_prefix
 
 E = TypeVar("E", bound=Handler)
+F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=SocketMiddleware)
 
 Addable: TypeAlias = "SocketRoute | Mount | Iterable[Addable]"
 """What can be added: a route, a mount, a group, a list of these."""
+
+
+class RouteOptions(TypedDict, total=False):
+    """What every way to register a route takes, see `SocketRoute`."""
+
+    name: str | EllipsisType | None
+    middlewares: Iterable[SocketMiddleware]
+    middleware: Iterable[Middleware]
+    codec: Codec | None
+    codecs: Mapping[str, Codec] | None
 
 
 class Registry(ABC):
@@ -29,34 +43,61 @@ class Registry(ABC):
     def add(self, item: Addable) -> None:
         """Add a route, a mount, or several: a group, a list."""
 
-    def websocket(
-        self,
-        path: str,
-        *,
-        name: str | EllipsisType | None = ...,
-        middlewares: Iterable[SocketMiddleware] = (),
-        middleware: Iterable[Middleware] = (),
-    ) -> Callable[[E], E]:
+    def websocket(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[E], E]:
         """Register the function or `SocketView` class below; it stays what it is.
 
         Args:
             path: The path with its parameters, see `SocketRoute`.
-            name: What `url_path_for` calls it. Omitted: the endpoint's own name. `None`: no name.
-            middlewares: Socket middlewares, the first outermost.
-            middleware: ASGI middleware around all of them, the first outermost.
+            **options: Those of `SocketRoute`: `name`, `middlewares`, `middleware`, `codec`,
+                `codecs`.
 
         Returns:
             The decorator. It raises what `SocketRoute` and `add` raise.
         """
-        if callable(path):
-            raise TypeError(f"write @….websocket('/path') above {describe(path)}, with a path")
+        _check_path(path, "websocket")
 
         def register(endpoint: E) -> E:
-            route = SocketRoute(
-                path, endpoint, name=name, middlewares=middlewares, middleware=middleware
-            )
-            self.add(route)
+            self.add(SocketRoute(path, endpoint, **options))
             return endpoint
+
+        return register
+
+    def websocket_listener(
+        self,
+        path: str,
+        *,
+        on_invalid: OnInvalid = "reply",
+        max_invalid: int = MAX_INVALID,
+        concurrency: int = 1,
+        key: Key | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Callable[[F], F]:
+        """Register the function below to be called for each message; it stays what it is.
+
+        Args:
+            path: The path with its parameters, see `SocketRoute`.
+            on_invalid: What a message that does not fit leads to: `"reply"`, `"close"` or
+                `"raise"`; see `Listener`.
+            max_invalid: How many of them in a row are answered before the connection is closed.
+            concurrency: How many messages are handled at once; 1: in order.
+            key: With `concurrency`: messages for which it gives the same are handled in order.
+            **options: Those of `SocketRoute`.
+
+        Returns:
+            The decorator. It raises what `Listener`, `SocketRoute` and `add` raise.
+        """
+        _check_path(path, "websocket_listener")
+
+        def register(fn: F) -> F:
+            listener = Listener(
+                fn,
+                on_invalid=on_invalid,
+                max_invalid=max_invalid,
+                concurrency=concurrency,
+                key=key,
+            )
+            self.add(SocketRoute(path, listener, **options))
+            return fn
 
         return register
 
@@ -185,6 +226,11 @@ class Routes(Registry, Sequence[Route]):
         """Return the routes and take no more."""
         self._complete = True
         return self._items
+
+
+def _check_path(path: object, decorator: str) -> None:
+    if callable(path):
+        raise TypeError(f"write @….{decorator}('/path') above {describe(path)}, with a path")
 
 
 def flatten(item: Any) -> list[Route]:

@@ -12,9 +12,11 @@ from typing import Any, Self
 
 from starlette.middleware import Middleware
 
+from telex._settings import Overrides
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
 from telex.binding import describe, needs_of
+from telex.codecs import Codec
 from telex.exceptions import NoMatchFound, RoutingError
 from telex.lifecycle import connection_app
 from telex.middleware.stack import wrap_app
@@ -58,6 +60,8 @@ class SocketRoute(_Named):
         middlewares: Socket middlewares, the first outermost.
         middleware: ASGI middleware around all of them, as Starlette's `Middleware` entries; the
             first outermost.
+        codec: What makes values of messages here, `None` for the application's.
+        codecs: The same by subprotocol.
 
     Attributes:
         path: The path, with the prefixes of the groups it is in.
@@ -79,9 +83,12 @@ class SocketRoute(_Named):
         name: str | EllipsisType | None = ...,
         middlewares: Iterable[SocketMiddleware] = (),
         middleware: Iterable[Middleware] = (),
+        codec: Codec | None = None,
+        codecs: Mapping[str, Codec] | None = None,
     ) -> None:
         self.pattern = Pattern(path)
         self.endpoint = endpoint
+        self._overrides = Overrides(codec=codec, codecs=codecs)
         self.name = _checked_name(default_name(endpoint) if name is ... else name)
         self.middlewares = tuple(middlewares)
         self._middleware = tuple(middleware)
@@ -89,7 +96,9 @@ class SocketRoute(_Named):
         self.app = self._build()
 
     def _build(self) -> ASGIApp:
-        return wrap_app(connection_app(self._call), self._middleware, f"route {self.path!r}")
+        return wrap_app(
+            connection_app(self._call, self._overrides), self._middleware, f"route {self.path!r}"
+        )
 
     @property
     def path(self) -> str:
