@@ -64,6 +64,23 @@ def write_typed(value: Any) -> str:
     Raises:
         MissingDependency: genro-tytx is not installed.
         TypeError: A value that it cannot express.
+        ValueError: The same, because of what is in it.
     """
-    text: str = require_tytx().to_tytx(value)
+    library = require_tytx()
+    try:
+        text: str = library.to_tytx(value)
+    except RecursionError:
+        raise ValueError("nested too deeply, or contains itself") from None
+    if "NaN" in text or "Infinity" in text:
+        _check_numbers(text)
     return text
+
+
+def _check_numbers(text: str) -> None:
+    """Raise ValueError for the words that the library writes and JSON does not have."""
+    if _SCALAR.fullmatch(text) is not None and not text.endswith(_MARKER):
+        return
+    try:
+        decode_json(text.removesuffix(_MARKER))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"cannot be sent as typed text: {error.msg}") from None

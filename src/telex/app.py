@@ -212,6 +212,24 @@ class App:
         """
         return self._router.websocket_listener(path, **options)
 
+    def websocket_stream(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Register an async generator function whose items are sent to the clients of a path.
+
+        A `GET` with `Accept: text/event-stream` gets them as Server-Sent Events.
+
+        Args:
+            path: Like `/ticks/{symbol}`.
+            **options: Those of `websocket`.
+
+        Returns:
+            A decorator that returns what it was given.
+
+        Raises:
+            RoutingError: A bad path, or a name or path that is registered already.
+            TypeError: No async generator function, or a parameter that nothing can fill.
+        """
+        return self._router.websocket_stream(path, **options)
+
     def mount(
         self,
         prefix: str,

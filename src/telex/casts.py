@@ -71,7 +71,7 @@ def _to_str(data: str | bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise _misfit(data, "UTF-8 text") from None
+        raise _misfit(data, "UTF-8 text", malformed=True) from None
 
 
 def _to_bytes(data: str | bytes) -> bytes:
@@ -80,7 +80,7 @@ def _to_bytes(data: str | bytes) -> bytes:
     try:
         return data.encode()
     except UnicodeEncodeError:
-        raise _misfit(data, "text that UTF-8 can express") from None
+        raise _misfit(data, "text that UTF-8 can express", malformed=True) from None
 
 
 def _to_int(data: str | bytes) -> int:

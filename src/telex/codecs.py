@@ -14,7 +14,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -22,14 +22,18 @@ from telex import casts
 from telex._json import decode_json
 from telex._models import (
     describe,
+    is_model,
     model_json_reader,
     model_problems,
     model_reader,
     plain_model,
+    plain_value,
     reader_of,
 )
 from telex._tytx import read_typed, require_tytx, write_typed
 from telex.exceptions import WebSocketExpectError
+
+Written = TypeVar("Written")
 
 Decode = Callable[[str | bytes], Any]
 """Makes a value of the data of a message.
@@ -38,7 +42,10 @@ Raises `WebSocketExpectError` when the data does not fit, and nothing else about
 """
 
 EncodeHook = Callable[[Any], Any]
-"""Gets a value of an unknown type; returns one of a type that is known, or raises TypeError."""
+"""Gets a value of an unknown type; returns one of a type that is known, or raises TypeError.
+
+NotImplementedError, which msgspec asks for, means the same.
+"""
 
 DecodeHook = Callable[[type, Any], Any]
 """Gets a type that the codec does not know, and a plain value; returns one of that type.
@@ -193,6 +200,9 @@ class TYTX(_Remembering):
 
     def encode(self, value: Any, /) -> str:
         """Return the typed text of a value, see `Codec`."""
+        return _written(self._write, value)
+
+    def _write(self, value: Any) -> str:
         plain = msgspec.to_builtins(
             value, builtin_types=_TYPED, enc_hook=_with_models(None, "python")
         )
@@ -236,16 +246,18 @@ def _binary(data: str | bytes) -> bytes:
 
 def _with_models(hook: EncodeHook | None, mode: Literal["json", "python"]) -> EncodeHook:
     def encode(value: Any) -> Any:
-        if hook is not None:
-            return hook(value)
-        return plain_model(value, mode)
+        if is_model(value):
+            return plain_model(value, mode)
+        return plain_value(value) if hook is None else hook(value)
 
     return encode
 
 
-def _written(write: Callable[[Any], bytes], value: Any) -> bytes:
+def _written(write: Callable[[Any], Written], value: Any) -> Written:
     try:
         return write(value)
+    except NotImplementedError as error:
+        raise TypeError(str(error) or "it cannot be sent as a message") from error
     except RecursionError:
         raise ValueError("nested too deeply, or contains itself") from None
     except OverflowError as error:
@@ -263,7 +275,7 @@ def _guarded(decode: Decode, tp: Any) -> Decode:
             raise
         except msgspec.ValidationError as error:
             problems, malformed = [_problem(str(error))], False
-        except (msgspec.DecodeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, json.JSONDecodeError) as error:
             problems, malformed = [{"path": "$", "message": str(error)}], True
         except RecursionError:
             problems, malformed = [{"path": "$", "message": "nested too deeply"}], True
@@ -271,7 +283,7 @@ def _guarded(decode: Decode, tp: Any) -> Decode:
             found = model_problems(error)
             if found is None:
                 raise
-            problems, malformed = found, False
+            problems, malformed = found
         raise WebSocketExpectError.of(name, problems, malformed=malformed) from None
 
     return guarded

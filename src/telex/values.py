@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any, TypeVar, overload
 
 from telex._iterator import MessageIterator
@@ -67,6 +68,8 @@ class Values:
     def iter_as(self, tp: Any = str) -> MessageIterator[Any]: ...
     def iter_as(self, tp: Any = str) -> MessageIterator[Any]:
         """Iterate over messages as values of a type until the connection ends, like `iter_text`.
+
+        Which codec reads them is settled here: with `codecs`, call it after accept.
 
         Args:
             tp: As for `receive_as`.
@@ -178,6 +181,7 @@ class Values:
         Raises:
             MissingDependency: genro-tytx is not installed; nothing was sent.
             TypeError: A value that it cannot express; nothing was sent.
+            ValueError: NaN, Infinity, a lone surrogate or a circular value; nothing was sent.
             WebSocketDisconnect: The peer is gone.
             WebSocketRuntimeError: Not accepted yet, or closed by us; nothing was sent.
         """
@@ -193,11 +197,10 @@ def payload(codec: Codec, value: Any) -> str | bytes:
         TypeError: It cannot be sent.
         ValueError: The same, because of what is in it.
     """
-    if isinstance(value, str):
-        return checked_text(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return checked_bytes(value)
-    return codec.encode(value)
+    # An enum of strings is a value like any other enum, which `receive_as` reads by the codec.
+    if not isinstance(value, str | bytes | bytearray | memoryview) or isinstance(value, Enum):
+        value = codec.encode(value)
+    return checked_text(value) if isinstance(value, str) else checked_bytes(value)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -205,7 +208,14 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        same_keys = set(map(_exact, one)) == set(map(_exact, other))
+        return same_keys and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (set, frozenset)):
+        return set(map(_exact, one)) == set(map(_exact, other))
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
+
+
+def _exact(key: Any) -> tuple[type, Any]:
+    return type(key), key

@@ -26,10 +26,11 @@ from telex.binding import describe, needing, needs_of
 from telex.handlers import function_endpoint
 from telex.lifecycle import Endpoint
 from telex.listeners import Listener
+from telex.streams import Stream
 from telex.views import SocketView, view_endpoint
 
-Handler = Callable[..., Awaitable[object]] | type[SocketView] | Listener
-"""What can be registered: an async function, a class derived from `SocketView`, a `Listener`."""
+Handler = Callable[..., Awaitable[object]] | type[SocketView] | Listener | Stream
+"""What can be registered: an async function, a `SocketView` class, a `Listener`, a `Stream`."""
 
 SocketMiddleware = Callable[[Endpoint], Callable[..., Awaitable[object]]]
 """Gets the endpoint, which is called without arguments, and returns what runs instead."""
@@ -44,7 +45,7 @@ def compile_endpoint(endpoint: Handler) -> Endpoint:
         TypeError: It is neither an async function nor a `SocketView`, or its parameters cannot
             be served.
     """
-    if isinstance(endpoint, Listener):
+    if isinstance(endpoint, Listener | Stream):
         return needing(endpoint.__call__, endpoint.needs)
     if not isinstance(endpoint, type):
         return function_endpoint(endpoint)

@@ -17,6 +17,7 @@ from telex.codecs import Codec
 from telex.listeners import Key, Listener
 from telex.routing._endpoints import Handler, SocketMiddleware
 from telex.routing._routes import Mount, Route, SocketRoute, check_prefix
+from telex.streams import Stream
 
 E = TypeVar("E", bound=Handler)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,6 +98,26 @@ class Registry(ABC):
                 key=key,
             )
             self.add(SocketRoute(path, listener, **options))
+            return fn
+
+        return register
+
+    def websocket_stream(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register the async generator function below, whose items are sent; it stays what it is.
+
+        A `GET` with `Accept: text/event-stream` gets them as Server-Sent Events.
+
+        Args:
+            path: The path with its parameters, see `SocketRoute`.
+            **options: Those of `SocketRoute`.
+
+        Returns:
+            The decorator. It raises what `Stream`, `SocketRoute` and `add` raise.
+        """
+        _check_path(path, "websocket_stream")
+
+        def register(fn: F) -> F:
+            self.add(SocketRoute(path, Stream(fn), **options))
             return fn
 
         return register

@@ -11,6 +11,7 @@ from telex.connection import ROUTER_KEY
 from telex.exceptions import NoMatchFound, RoutingError
 from telex.routing._answers import live, not_found, upgrade_required
 from telex.routing._endpoints import SocketMiddleware
+from telex.routing._events import asks_for_events, can_serve_events, serve_events
 from telex.routing._groups import Addable, Registry, flatten
 from telex.routing._pattern import Shape
 from telex.routing._routes import Mount, Route, SocketRoute
@@ -162,6 +163,8 @@ class Router(Registry):
         if kind == "http":
             scope.setdefault(ROUTER_KEY, (self, scope.get("root_path") or ""))
             path = route_path(scope)
+            if asks_for_events(scope) and await self._serve_events(scope, receive, send, path):
+                return None
             found = self._mounts.find(path)
             if found is not None:
                 mount = found.leaf
@@ -174,6 +177,19 @@ class Router(Registry):
             return await live(receive, send)
         answer = not_found if self._tree.find(path) is None else upgrade_required
         return await answer(scope, receive, send)
+
+    async def _serve_events(self, scope: Scope, receive: Receive, send: Send, path: str) -> bool:
+        """Serve a stream as Server-Sent Events; say whether there is one."""
+        found = self._tree.find(path)
+        if found is None:
+            return False
+        route, app = found.leaf
+        if not isinstance(route, SocketRoute) or not can_serve_events(route.endpoint):
+            return False
+        params = dict(zip(route.pattern.names, found.values, strict=True))
+        enter(scope, route, route.endpoint, params)
+        await serve_events(app, scope, receive, send)
+        return True
 
     def _app_for(self, route: Route) -> ASGIApp:
         """Return what runs for a route here, the router's middlewares around it."""

@@ -28,6 +28,7 @@ from telex.routing._endpoints import (
     default_name,
     wrap,
 )
+from telex.routing._events import asks_for_events, can_serve_events, serve_events
 from telex.routing._pattern import Pattern
 from telex.routing._scope import below, enter, route_path
 from telex.routing._tree import Tree
@@ -176,10 +177,13 @@ class SocketRoute(_Named):
         params = self.pattern.match(route_path(scope))
         if params is None:
             return await not_found(scope, receive, send)
-        if scope["type"] != "websocket":
+        events = asks_for_events(scope) and can_serve_events(self.endpoint)
+        if scope["type"] != "websocket" and not events:
             return await upgrade_required(scope, receive, send)
         self.check()
         enter(scope, self, self.endpoint, params)
+        if events:
+            return await serve_events(self.app, scope, receive, send)
         return await self.app(scope, receive, send)
 
 
