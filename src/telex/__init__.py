@@ -1,5 +1,6 @@
 """Telex: WebSockets for ASGI, done completely."""
 
+from telex._dispatch import on
 from telex._outbox import Outbox
 from telex._state import WebSocketState
 from telex._url import URL
@@ -21,8 +22,10 @@ from telex.exceptions import (
     WebSocketHandshakeError,
     WebSocketRuntimeError,
 )
+from telex.listeners import Listener
 from telex.params import Cookie, Depends, Header, Path, Query
 from telex.routing import Mount, Router, Routes, SocketRoute
+from telex.streams import Stream, StreamEvent
 from telex.views import SocketView
 from telex.websockets import WebSocket, WebSocketClose
 
@@ -39,6 +42,7 @@ __all__ = [
     "Header",
     "Headers",
     "ImproperlyConfigured",
+    "Listener",
     "Mount",
     "NoMatchFound",
     "Outbox",
@@ -52,6 +56,8 @@ __all__ = [
     "SocketRoute",
     "SocketView",
     "State",
+    "Stream",
+    "StreamEvent",
     "WebSocket",
     "WebSocketClose",
     "WebSocketDisconnect",
@@ -62,5 +68,6 @@ __all__ = [
     "WebSocketHandshakeError",
     "WebSocketRuntimeError",
     "WebSocketState",
+    "on",
     "websocket",
 ]

@@ -18,11 +18,11 @@ from typing import Any
 from telex._intake import MAX_INVALID, Intake, OnInvalid, Policy
 from telex._lanes import Lanes
 from telex._models import reader_of
+from telex._reply import replier
 from telex.binding import Call, MessageFunction
 from telex.codecs import reader
 from telex.context import current
 from telex.exceptions import WebSocketExpectError
-from telex.values import payload
 from telex.websockets import WebSocket, link_of
 
 Key = Callable[[Any], Hashable]
@@ -76,7 +76,7 @@ class Listener:
     async def __call__(self) -> None:
         """Serve the current connection until it ends."""
         ws = current.get()
-        async with self._function.bound(ws, _reply(ws)) as call:
+        async with self._function.bound(ws, replier(ws)) as call:
             if call is None:
                 return
             if not link_of(ws).progress.open:
@@ -106,17 +106,3 @@ class Listener:
             return lanes.put(functools.partial(call, data), None if key is None else key(data))
 
         return put
-
-
-def _reply(ws: WebSocket) -> Callable[[Any], Awaitable[None] | None]:
-    """Return what sends the results; by the codec, which is known after accept."""
-    write = link_of(ws).outlet.write
-    codec = None
-
-    def reply(value: Any) -> Awaitable[None] | None:
-        nonlocal codec
-        if codec is None:
-            codec = ws.codec
-        return write(payload(codec, value))
-
-    return reply

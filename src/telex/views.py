@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, get_args
 
+from telex._dispatch import Dispatcher
 from telex._end import peer_name
+from telex._intake import MAX_INVALID, Intake, OnInvalid, Policy
 from telex._json import decode_json
-from telex.binding import bind
+from telex.binding import Call, bind, needing
 from telex.close_codes import CloseCode, may_send
 from telex.context import current
 from telex.exceptions import WebSocketFrameError
@@ -24,20 +27,40 @@ Encoding = Literal["text", "bytes", "json", "anystr"]
 class SocketView:
     """A connection as a class. Subclass it, override the hooks, and register the class.
 
+    Messages go to `on_receive`, or by their type to the methods with `@on`:
+
+        class Chat(SocketView):
+            @on("say")
+            async def say(self, data: Say) -> Said: ...
+
+    Such a method is called for each message of the type with the value of it in `data`, may have
+    other parameters like a listener (`telex.listeners`), and what it returns is sent.
+
     One instance is made per connection, so attributes are not shared. The hooks run one after the
-    other in the connection's task; `on_receive` is not called again before it has returned.
+    other in the connection's task; `on_receive`, or a method, is not called again before it has
+    returned.
 
     Attributes:
         encoding: What `on_receive` gets: `"text"` a `str`, `"bytes"` a `bytes`, `"json"` the
             decoded value, `"anystr"` whichever came. A message of another kind, or malformed
             JSON, closes the connection with 1003.
+        discriminator: The field that holds the type of a message, for `@on`.
+        on_invalid: What a message of another type, or one that does not fit, leads to, see
+            `telex.listeners.Listener`.
+        max_invalid: How many of them in a row are answered before the connection is closed.
         websocket: The connection.
 
     Raises:
-        TypeError: When the class is made: an unknown `encoding`, or a hook that is not async.
+        TypeError: When the class is made: an unknown `encoding`, a hook that is not async, a
+            method with `@on` that cannot be called for messages, or beside an `on_receive`.
+        ValueError: The same: another `on_invalid`, a `max_invalid` below 1.
     """
 
     encoding: ClassVar[Encoding] = "anystr"
+    discriminator: ClassVar[str] = "type"
+    on_invalid: ClassVar[OnInvalid] = "reply"
+    max_invalid: ClassVar[int] = MAX_INVALID
+    _dispatcher: ClassVar[Dispatcher | None] = None
     websocket: WebSocket
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -50,6 +73,11 @@ class SocketView:
         for hook in ("on_connect", "on_receive", "on_disconnect"):
             if not inspect.iscoroutinefunction(getattr(cls, hook)):
                 raise TypeError(f"{cls.__qualname__}.{hook} must be an async method")
+        dispatcher = Dispatcher(cls, cls.discriminator)
+        if dispatcher and cls.on_receive is not SocketView.on_receive:
+            raise TypeError(f"{cls.__qualname__} has methods with @on beside its on_receive")
+        Policy(cls.on_invalid, cls.max_invalid)
+        cls._dispatcher = dispatcher or None
 
     async def on_connect(self) -> None:
         """Called once, when the client asks for the connection. Accepts it.
@@ -88,18 +116,35 @@ def view_endpoint(cls: type[SocketView]) -> Endpoint:
     Raises:
         TypeError: A parameter that nothing can fill.
     """
+    dispatcher = cls._dispatcher
 
     async def endpoint(*args: Any, **kwargs: Any) -> None:
         view = cls(*args, **kwargs)
         view.websocket = current.get()
         on_end(view.on_disconnect)
-        await view.on_connect()
-        await _receive_all(view)
+        if dispatcher is None:
+            await view.on_connect()
+            await _receive_all(view)
+            return
+        async with dispatcher.bound(view.websocket, view) as calls:
+            if calls is not None:
+                await view.on_connect()
+                await _dispatch_all(view, dispatcher, calls)
 
     endpoint.__name__ = cls.__name__
     endpoint.__qualname__ = cls.__qualname__
     endpoint.__module__ = cls.__module__
-    return bind(endpoint, cls)
+    bound = bind(endpoint, cls)
+    return bound if dispatcher is None else needing(bound, dispatcher.needs)
+
+
+async def _dispatch_all(
+    view: SocketView, dispatcher: Dispatcher, calls: Mapping[Any, Call]
+) -> None:
+    ws = view.websocket
+    if link_of(ws).progress.open:
+        policy = Policy(view.on_invalid, view.max_invalid)
+        await dispatcher.serve(ws, calls, Intake(ws, ws.codec, policy))
 
 
 async def _receive_all(view: SocketView) -> None:

@@ -1,0 +1,27 @@
+"""Sending what a function that was called for a message gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from telex.values import payload
+from telex.websockets import WebSocket, link_of
+
+
+def replier(ws: WebSocket) -> Callable[[Any], Awaitable[None] | None]:
+    """Return what sends values on a connection, as `send_value` does.
+
+    What it returns is awaited if it is something: most messages need no waiting, and so no
+    coroutine. The codec is asked for once, with the first value, for it is known after accept.
+    """
+    write = link_of(ws).outlet.write
+    codec = None
+
+    def reply(value: Any) -> Awaitable[None] | None:
+        nonlocal codec
+        if codec is None:
+            codec = ws.codec
+        return write(payload(codec, value))
+
+    return reply
