@@ -41,6 +41,7 @@ class FakeChannel:
         self._incoming: deque[Message] = deque()
         self._callbacks: list[Callable[[CloseRecord], None]] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._begin: Callable[[str | bytes], bool] | None = None
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -54,11 +55,17 @@ class FakeChannel:
     def feed(self, *messages: Message) -> None:
         """Let events arrive."""
         for message in messages:
+            if self._is_taken_at_once(message):
+                continue
             self._incoming.append(message)
             if message["type"] == "websocket.disconnect":
                 reason = message.get("reason") or ""
                 self._end(CloseRecord(message.get("code", 1000), reason, "client"))
         self._wake()
+
+    def deliver(self, *messages: Message) -> None:
+        """Let events arrive as from a server's transport: outside of every task."""
+        asyncio.get_running_loop().call_soon(self.feed, *messages)
 
     def drop(self) -> None:
         """Let the peer be gone without a close frame."""
@@ -138,6 +145,9 @@ class FakeChannel:
     def on_close(self, callback: Callable[[CloseRecord], None]) -> None:
         self._callbacks.append(callback)
 
+    def on_message(self, callback: Callable[[str | bytes], bool] | None) -> None:
+        self._begin = callback
+
     def abort(self) -> None:
         self.aborted = True
         self.drop()
@@ -175,6 +185,13 @@ class FakeChannel:
             self._room.set()
             for callback in self._callbacks:
                 asyncio.get_running_loop().call_soon(callback, record)
+
+    def _is_taken_at_once(self, message: Message) -> bool:
+        waits = self._waiter is not None and not self._waiter.done() and not self._incoming
+        if self._begin is None or not waits or message["type"] != "websocket.receive":
+            return False
+        text: str | None = message.get("text")
+        return self._begin(text if text is not None else bytes(message["bytes"]))
 
     def _wake(self) -> None:
         self._arrived.set()

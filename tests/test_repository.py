@@ -156,7 +156,9 @@ def test_no_module_imports_from_the_top_of_the_package() -> None:
     submodules = {path.stem for path in PACKAGE.iterdir()}
     for path in SOURCES:
         for node in ast.walk(ast.parse(read(path))):
-            names = [alias.name for alias in getattr(node, "names", ())]
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            names = [alias.name for alias in node.names]
             if isinstance(node, ast.Import) and "telex" in names:
                 from_top.append(relative(path))
             if isinstance(node, ast.ImportFrom) and node.module == "telex":

@@ -6,9 +6,10 @@ The type is a field of the message, `type` unless the class says otherwise, or t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, TypeVar, overload
+from enum import Enum
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, overload
 
 import msgspec
 
@@ -31,21 +32,30 @@ _MARK: Final = "__telex_on__"
 @overload
 def on(tag: F, /) -> F: ...
 @overload
-def on(*tags: Tag) -> Callable[[F], F]: ...
+def on(*tags: Tag | Enum) -> Callable[[F], F]: ...
 def on(*tags: Any) -> Any:
     """Have a method of a `SocketView` called for messages of a type.
 
+    One that overrides it in a subclass is called for the same, unless it has `@on` itself.
+
     Args:
-        *tags: The types. Without any, that of the `Struct` its parameter `data` is annotated with.
+        *tags: The types; a member of an enum stands for its value. Without any, that of the
+            `Struct` its parameter `data` is annotated with.
 
     Returns:
         A decorator that returns what it was given.
+
+    Raises:
+        TypeError: A type that is neither a str nor an int.
     """
-    if len(tags) == 1 and callable(tags[0]):
+    if len(tags) == 1 and callable(tags[0]) and not isinstance(tags[0], type):
         return on()(tags[0])
 
+    plain = tuple(map(_plain, tags))
+
     def mark(fn: F) -> F:
-        setattr(fn, _MARK, tags)
+        # In a staticmethod or classmethod too: that neither will do is said when the class is made.
+        setattr(getattr(fn, "__func__", fn), _MARK, plain)
         return fn
 
     return mark
@@ -59,24 +69,23 @@ class Dispatcher:
         field: The field that holds the type.
 
     Raises:
-        TypeError: Two methods for one type, a method that cannot be called for messages, or one
-            whose struct has another tag.
+        TypeError: Two methods for one type, a method that cannot be called for messages, one
+            whose struct has another tag or is an array, or a field that has no name.
     """
 
     def __init__(self, cls: type, field: str) -> None:
+        if not isinstance(field, str):
+            raise TypeError(f"{cls.__qualname__}.discriminator must be a str, not {field!r}")
         self._field = field
         self._functions: dict[Tag, MessageFunction] = {}
         names: dict[Tag, str] = {}
-        for name in dir(cls):
+        for name, tags in _marked(cls):
             fn = getattr(cls, name)
-            tags = getattr(fn, _MARK, None)
-            if tags is None:
-                continue
             function = MessageFunction(fn, method=True)
             if function.hint is not Any:
                 reader_of(function.hint, own_types=True)
             for tag in tags or (_tag_of(fn, function.hint, field),):
-                _check_tag(fn, function.hint, tag)
+                _check_struct(fn, function.hint, tag, field)
                 if tag in names:
                     raise TypeError(
                         f"{describe(fn)}: messages of type {tag!r} go to {names[tag]!r} already"
@@ -145,8 +154,34 @@ class Dispatcher:
         return WebSocketExpectError.of("a known type of message", [problem])
 
 
+def _plain(tag: Any) -> Tag:
+    plain: Tag = tag.value if isinstance(tag, Enum) else tag
+    if not isinstance(plain, str | int) or isinstance(plain, bool):
+        raise TypeError(f"@on: the type of a message is a str or an int, not {tag!r}")
+    return plain
+
+
+def _marked(cls: type) -> Iterator[tuple[str, tuple[Tag, ...]]]:
+    """Go through the methods that are called for messages, with what was given to `@on`."""
+    for name in dir(cls):
+        mark = _mark_of(cls, name)
+        if mark is not None:
+            yield name, mark
+
+
+def _mark_of(cls: type, name: str) -> tuple[Tag, ...] | None:
+    for each in cls.__mro__:
+        if name in vars(each):
+            found = vars(each)[name]
+            mark: tuple[Tag, ...] | None = getattr(getattr(found, "__func__", found), _MARK, None)
+            # What overrides it with something else, `say = None`, takes it away.
+            if mark is not None or not callable(found):
+                return mark
+    return None
+
+
 def _tag_of(fn: Any, hint: Any, field: str) -> Tag:
-    config = getattr(hint, "__struct_config__", None)
+    config = _config_of(hint)
     if config is None or config.tag is None:
         raise TypeError(
             f"{describe(fn)}: @on without a type needs `data` annotated with a msgspec Struct that "
@@ -154,19 +189,38 @@ def _tag_of(fn: Any, hint: Any, field: str) -> Tag:
         )
     if config.tag_field != field:
         raise TypeError(
-            f"{describe(fn)}: the tag of {hint.__qualname__} is in {config.tag_field!r}, "
+            f"{describe(fn)}: the tag of {_name_of(hint)} is in {config.tag_field!r}, "
             f"the type of messages in {field!r}"
         )
     tag: Tag = config.tag
     return tag
 
 
-def _check_tag(fn: Any, hint: Any, tag: object) -> None:
-    if not isinstance(tag, str | int):
-        raise TypeError(f"{describe(fn)}: the type of a message is a str or an int, not {tag!r}")
-    config = getattr(hint, "__struct_config__", None)
-    if config is not None and config.tag is not None and config.tag != tag:
+def _check_struct(fn: Any, hint: Any, tag: Tag, field: str) -> None:
+    config = _config_of(hint)
+    if config is None:
+        return
+    if config.array_like:
         raise TypeError(
-            f"{describe(fn)}: it is for messages of type {tag!r}, but {hint.__qualname__} has the "
+            f"{describe(fn)}: {_name_of(hint)} is array_like, and an array has no {field!r}"
+        )
+    if config.tag_field == field and config.tag != tag:
+        raise TypeError(
+            f"{describe(fn)}: it is for messages of type {tag!r}, but {_name_of(hint)} has the "
             f"tag {config.tag!r}"
         )
+
+
+def _struct_of(hint: Any) -> Any:
+    """Return the class in an annotation: `Annotated[Say, ...]`, `Said[int]`."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    return get_origin(hint) or hint
+
+
+def _config_of(hint: Any) -> msgspec.structs.StructConfig | None:
+    return getattr(_struct_of(hint), "__struct_config__", None)
+
+
+def _name_of(hint: Any) -> str:
+    return str(_struct_of(hint).__qualname__)

@@ -3,6 +3,9 @@
 The reader at the head waits on the source; the others wait for their turn. Whoever leaves the
 head, with a message, an error or a cancellation, passes the turn on. No `await` lies between
 taking a message and returning it, so a cancelled reader never carries one away.
+
+A deputy, when there is one, sees every message before the readers do, and looks for messages
+itself while nobody reads. It never holds the head: a reader that comes goes before it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from telex._progress import Progress
 from telex._source import ABNORMAL, AsgiSource
@@ -25,6 +28,27 @@ from telex.exceptions import (
 Result = TypeVar("Result")
 
 
+class Deputy(Protocol):
+    """Looks at messages in place of the readers. It never waits."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for a message by it, and so will learn of the end."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether it keeps messages for readers."""
+
+    def poll(self) -> str | bytes | None:
+        """Take the next message for a reader, as `Source.poll` does; a reader is here."""
+
+    def no_reader(self) -> None:
+        """Be told that the last reader has left."""
+
+    def changed(self) -> None:
+        """Be told that one of the sides has ended the connection."""
+
+
 class Inbox:
     """The reading half of one connection.
 
@@ -32,16 +56,32 @@ class Inbox:
         source: Where messages come from.
         progress: The state, which is consulted before and after every wait.
         on_end: Awaited when the peer's end is delivered, before the reader is told.
+
+    Attributes:
+        deputy: Who looks at messages in place of the readers, also while it is not engaged.
+        pull: Takes the next message, through the filters, before the deputy sees it.
     """
 
-    __slots__ = ("_busy", "_on_end", "_parked", "_poll", "_turns", "progress", "source")
+    __slots__ = (
+        "_busy",
+        "_on_end",
+        "_parked",
+        "_poll",
+        "_turns",
+        "deputy",
+        "progress",
+        "pull",
+        "source",
+    )
 
     def __init__(
         self, source: Source, progress: Progress, on_end: Callable[[], Awaitable[None]]
     ) -> None:
         self.source = source
         self.progress = progress
-        self._poll = source.poll
+        self.pull: Callable[[], str | bytes | None] = source.poll
+        self.deputy: Deputy | None = None
+        self._poll = self.pull
         self._on_end = on_end
         self._busy = False
         self._turns: deque[asyncio.Future[None]] | None = None
@@ -62,7 +102,26 @@ class Inbox:
                     data = each(data)
             return data
 
-        self._poll = filtered
+        if self._poll is self.pull:
+            self._poll = filtered
+        self.pull = filtered
+
+    def engage(self, deputy: Deputy) -> None:
+        """Have every message go by a deputy from now on, also those of readers that wait.
+
+        Reading costs more meanwhile, and nothing before and after.
+        """
+        self.deputy = deputy
+        self._poll = deputy.poll
+        if self._turns is None:
+            # Readers that leave see to the turns, and so to `no_reader`.
+            self._turns = deque()
+
+    def release(self) -> None:
+        """Let messages go straight to the readers again."""
+        self._poll = self.pull
+        if not self._turns:
+            self._turns = None
 
     def read(self) -> Coroutine[Any, Any, str | bytes]:
         """Return the payload of the next message, when it is awaited.
@@ -73,7 +132,7 @@ class Inbox:
             WebSocketDisconnect: The peer ended the connection and every message was read.
             WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
         """
-        return self._take(self._poll)
+        return self._take()
 
     def iterate(
         self,
@@ -88,7 +147,7 @@ class Inbox:
             convert: What makes of the payload what the iterator yields; may raise.
             over: Says what to raise in place of an error of `read`.
         """
-        return self._take(self._poll, convert=convert, over=over)
+        return self._take(convert, over)
 
     async def read_message(self) -> Message:
         """Return the next event as the server gave it; a disconnect is returned, not raised.
@@ -102,7 +161,7 @@ class Inbox:
         if self.progress.peer_gone:
             raise self.progress.refuse("receive")
         try:
-            event: Message = await self._take(self._poll_message, before_accept=True)
+            event: Message = await self._take(raw=True)
         except WebSocketDisconnect:
             return self._farewell()
         return event
@@ -110,7 +169,28 @@ class Inbox:
     @property
     def has_reader(self) -> bool:
         """Whether somebody is waiting for a message, and so will learn of the end."""
+        return self._busy or (self.deputy is not None and self.deputy.waiting)
+
+    def poll(self) -> str | bytes | None:
+        """Take the next message, `None` when none is here. Never waits."""
+        return self._poll()
+
+    @property
+    def direct(self) -> bool:
+        """Whether what comes goes to the one reader there is, as it is, and to nobody before."""
+        return not self._turns and self._poll is self.pull and not self.progress.filters_in
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a reader is here. The deputy is none."""
         return self._busy
+
+    @property
+    def unread(self) -> bool:
+        """Whether messages wait that have arrived; a channel tells of none."""
+        if self.deputy is not None and self.deputy.unread:
+            return True
+        return isinstance(self.source, AsgiSource) and self.source.pending > 0
 
     async def deliver(self) -> WebSocketHandshakeError:
         """Tell the application that the peer is gone; return the error to raise."""
@@ -131,6 +211,8 @@ class Inbox:
         """Be told of the end no more; it has come."""
         with contextlib.suppress(ValueError):
             self.progress.watchers.remove(self._wake)
+        self.deputy = None
+        self._poll = self.pull
 
     def _wake(self) -> None:
         if self.progress.over and isinstance(self.source, AsgiSource):
@@ -138,14 +220,15 @@ class Inbox:
             self.source.cancel()
         if self._parked is not None and not self._parked.done():
             self._parked.set_result(None)
+        if self.deputy is not None:
+            self.deputy.changed()
 
     async def _take(
         self,
-        poll: Callable[[], Any],
-        *,
-        before_accept: bool = False,
         convert: Callable[[Any], Any] | None = None,
         over: Callable[[WebSocketHandshakeError], Exception] | None = None,
+        *,
+        raw: bool = False,
     ) -> Any:
         progress = self.progress
         if self._busy:
@@ -155,8 +238,9 @@ class Inbox:
             await self._take_turn()
         self._busy = True
         try:
-            while progress.open or (before_accept and not progress.over):
-                item = poll()
+            while progress.open or (raw and not progress.over):
+                # Asked anew each time: a deputy may be engaged while this reader waits.
+                item: Any = self._poll_message() if raw else self._poll()
                 if item is not None:
                     progress.received += 1
                     return item if convert is None else convert(item)
@@ -169,10 +253,10 @@ class Inbox:
                 raise refused if over is None else over(refused)
         finally:
             self._parked = None
-            if self._turns:
-                self._pass_turn()
-            else:
+            if self._turns is None:
                 self._busy = False
+            else:
+                self._pass_turn()
         # Only now: a cleanup that reads must not wait for this reader's turn to end.
         gone = await self.deliver()
         raise gone if over is None else over(gone)
@@ -187,8 +271,9 @@ class Inbox:
         except asyncio.CancelledError:
             if not turn.cancelled():
                 self._pass_turn()
-            elif turn in self._turns:
-                self._turns.remove(turn)
+            elif self._turns is not None:
+                with contextlib.suppress(ValueError):
+                    self._turns.remove(turn)
             raise
 
     def _pass_turn(self) -> None:
@@ -199,12 +284,17 @@ class Inbox:
                 turn.set_result(None)
                 return
         self._busy = False
+        if self.deputy is not None and self._poll is not self.pull:
+            self.deputy.no_reader()
+        else:
+            self._turns = None
 
     def _poll_message(self) -> Message | None:
         source = self.source
         if not self.progress.open and isinstance(source, AsgiSource) and source.pending:
             raise WebSocketRuntimeError("a message came before the connection was accepted")
-        if isinstance(source, AsgiSource) and not self.progress.filters_in:
+        untouched = self._poll is self.pull and not self.progress.filters_in
+        if untouched and isinstance(source, AsgiSource):
             return source.poll_message()
         data = self._poll()
         if data is None:

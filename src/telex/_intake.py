@@ -10,7 +10,8 @@ from telex._end import peer_name
 from telex.close_codes import CloseCode
 from telex.codecs import Codec
 from telex.exceptions import WebSocketExpectError
-from telex.websockets import WebSocket
+from telex.values import payload
+from telex.websockets import WebSocket, link_of
 
 log: Final = logging.getLogger("telex")
 
@@ -28,6 +29,12 @@ MAX_INVALID: Final = 10
 
 REF: Final = "ref"
 """The field by which an answer names the message it answers."""
+
+MAX_ERRORS: Final = 20
+"""Of what is wrong with one message so much is told: a small one can be wrong in many places."""
+
+_MAX_LOGGED: Final = 500
+"""Characters of it that are logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +85,48 @@ class Intake:
         policy = self._policy
         if policy.on_invalid == "raise":
             raise error
-        log.info("%s sent what does not fit: %r", peer_name(self._ws.scope), str(error))
+        log.info("%s sent what does not fit: %r", peer_name(self._ws.scope), _shown(error))
         self.in_a_row += 1
-        if policy.on_invalid == "reply":
-            await self._ws.send_value(
-                {"type": "error", REF: self._ref(message), "errors": error.errors}
-            )
-            if self.in_a_row < policy.max_invalid:
-                return
+        errors = error.errors[:MAX_ERRORS]
+        told = policy.on_invalid == "reply" and await self._tell(message, errors)
+        if told and self.in_a_row < policy.max_invalid:
+            return
         code = CloseCode.INVALID_PAYLOAD if error.malformed else CloseCode.UNSUPPORTED_DATA
-        first = error.errors[0]
-        await self._ws.close(code, f"{first['path']}: {first['message']}")
+        reason = "; ".join(f"{each['path']}: {each['message']}" for each in errors[:1])
+        await self._ws.close(code, reason)
+
+    async def _tell(self, message: str | bytes, errors: list[dict[str, str]]) -> bool:
+        """Tell the client what is wrong; say whether the codec has words for it."""
+        answer = {"type": "error", REF: self._ref(message), "errors": errors}
+        try:
+            data = payload(self._codec, answer)
+        except (TypeError, ValueError):
+            return False
+        rest = link_of(self._ws).outlet.write(data)
+        if rest is not None:
+            await rest
+        return True
 
     def _ref(self, message: str | bytes) -> str | int | None:
         """Return by what the client knows a message, if it can be told."""
         try:
             value: Any = self._codec.decoder(Any)(message)
-        except WebSocketExpectError:
+        except (WebSocketExpectError, TypeError):
+            # The second: a codec that reads certain types and no others.
             return None
         ref = value.get(REF) if isinstance(value, dict) else None
-        return ref if isinstance(ref, str | int) else None
+        return ref if type(ref) is int or (type(ref) is str and _can_be_sent(ref)) else None
+
+
+def _can_be_sent(text: str) -> bool:
+    """Whether a text is free of lone surrogates, which JSON can spell and no message can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(error: WebSocketExpectError) -> str:
+    text = str(error)
+    return text if len(text) <= _MAX_LOGGED else f"{text[:_MAX_LOGGED]}…"

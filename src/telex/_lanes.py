@@ -52,6 +52,9 @@ class Lanes:
             self._by_key[key] = waiting
         self._running += 1
         _ = self._tasks.start(self._run(waiting, key))
+        # It begins before the next message is looked for: that may be the end, which would cancel
+        # it unbegun, and what the client sent last would be lost.
+        await asyncio.sleep(0)
 
     async def _run(self, waiting: deque[Job], key: Hashable | None) -> None:
         try:
@@ -59,6 +62,13 @@ class Lanes:
                 job = waiting.popleft()
                 self._tell()
                 await job()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # What it awaited was cancelled. A task that ends so ends without a word, and what
+            # waits behind it would never run.
+            raise RuntimeError("a call was cancelled, and nobody has asked for that") from error
         finally:
             self._running -= 1
             if key is not None:

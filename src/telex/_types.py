@@ -131,5 +131,12 @@ class FrameChannel(Source, Protocol):
     def on_close(self, callback: Callable[[CloseRecord], None]) -> None:
         """Call `callback` once, on the event loop, when the peer is gone."""
 
+    def on_message(self, callback: Callable[[str | bytes], bool] | None) -> None:
+        """Call `callback` with a message for which somebody waits.
+
+        When it returns `True` the message is done with, and who waits goes on waiting. `None`:
+        call nothing any more.
+        """
+
     def abort(self) -> None:
         """Drop the TCP connection at once, without a close frame."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 from telex._json import decode_json, decode_utf8
@@ -15,6 +16,14 @@ from telex.exceptions import MissingDependency
 
 _MARKER: Final = "::JS"
 _SCALAR: Final = re.compile(r".*::[A-Z]+", re.DOTALL)
+_SHOWN: Final = 200
+"""Characters that are repeated of an error, which may repeat what a client wrote."""
+_MAX_DIGITS: Final = 4300
+"""Digits of a decimal before or behind its point, as of Python's integers in text.
+
+Ten characters are enough for a number that takes minutes as soon as somebody calls `int` with it,
+and pydantic does.
+"""
 
 
 def require_tytx() -> Any:
@@ -35,7 +44,8 @@ def read_typed(data: str | bytes) -> Any:
 
     Raises:
         MissingDependency: genro-tytx is not installed.
-        json.JSONDecodeError: It is neither JSON nor typed text.
+        json.JSONDecodeError: It is neither JSON nor typed text, or holds a decimal that is too
+            long.
     """
     library = require_tytx()
     text = data if isinstance(data, str) else decode_utf8(data)
@@ -52,10 +62,28 @@ def read_typed(data: str | bytes) -> Any:
         value = library.from_tytx(text)
     except Exception as error:
         # Whatever the libraries below it raise for what a client wrote.
-        raise json.JSONDecodeError(f"Not typed text: {error}", text, 0) from error
+        reason = str(error)[:_SHOWN]
+        raise json.JSONDecodeError(f"Not typed text: {reason}", text, 0) from error
     if value == text:
         raise json.JSONDecodeError("Neither JSON nor typed text", text, 0)
+    if not _is_reasonable(value):
+        raise json.JSONDecodeError("Number out of range", text, 0)
     return value
+
+
+def _is_reasonable(value: Any) -> bool:
+    rest = [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, dict):
+            rest += each.values()
+        elif isinstance(each, list):
+            rest += each
+        elif isinstance(each, Decimal) and each.is_finite():
+            exponent = each.as_tuple().exponent
+            if max(abs(each.adjusted()), abs(int(exponent))) >= _MAX_DIGITS:
+                return False
+    return True
 
 
 def write_typed(value: Any) -> str:

@@ -56,6 +56,9 @@ ValueError and TypeError say that the value does not fit.
 _TYPED: Final = (dt.datetime, dt.date, dt.time, Decimal)
 """What typed text can hold beside what JSON can."""
 
+_SHOWN: Final = 200
+"""Characters of a path or message in an error."""
+
 _REMEMBERED: Final = 1024
 """Types whose decoders a codec keeps."""
 
@@ -214,7 +217,8 @@ class TYTX(_Remembering):
         if reader_of(tp, own_types=False) == "pydantic":
             validate = model_reader(tp)
             return _guarded(lambda data: validate(read_typed(data)), tp)
-        convert = functools.partial(msgspec.convert, type=tp, builtin_types=_TYPED)
+        # Not told what typed text can hold: so a date in plain JSON is read as well.
+        convert = functools.partial(msgspec.convert, type=tp)
         return _guarded(lambda data: convert(read_typed(data)), tp)
 
 
@@ -280,13 +284,17 @@ def _guarded(decode: Decode, tp: Any) -> Decode:
         except RecursionError:
             problems, malformed = [{"path": "$", "message": "nested too deeply"}], True
         except ValueError as error:
-            found = model_problems(error)
-            if found is None:
-                raise
-            problems, malformed = found
-        raise WebSocketExpectError.of(name, problems, malformed=malformed) from None
+            whole = [{"path": "$", "message": str(error)}]
+            problems, malformed = model_problems(error) or (whole, False)
+        shown = [{key: _clip(text) for key, text in each.items()} for each in problems]
+        raise WebSocketExpectError.of(name, shown, malformed=malformed) from None
 
     return guarded
+
+
+def _clip(text: str) -> str:
+    """Return the beginning and the end: wrong words and unknown names come from the client."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 60]}...{text[-57:]}"
 
 
 def _problem(text: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ import functools
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any
 
+from telex._eager import handle_all
 from telex._intake import MAX_INVALID, Intake, OnInvalid, Policy
 from telex._lanes import Lanes
 from telex._models import reader_of
@@ -90,14 +91,17 @@ class Listener:
         async with ws.tasks() as tasks:
             if self._concurrency > 1:
                 call = self._side_by_side(call, Lanes(tasks, self._concurrency))
-            async for message in ws:
+
+            async def handle(message: str | bytes) -> None:
                 try:
                     data = read(message)
                 except WebSocketExpectError as error:
                     await intake.refuse(message, error)
-                    continue
+                    return
                 intake.in_a_row = 0
                 await call(data)
+
+            await handle_all(link_of(ws), handle)
 
     def _side_by_side(self, call: Call, lanes: Lanes) -> Call:
         key = self._key

@@ -13,6 +13,7 @@ same items as Server-Sent Events, see `telex.routing`.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -20,12 +21,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from telex._state import Phase
+from telex._types import GIVE_WAY
 from telex.binding import bind, describe, innermost, needs_of
 from telex.context import current
 from telex.websockets import WebSocket, link_of
 
 LABELS_KEY: Final = "telex.labels"
 """Key of the scope under which somebody wants to know the ids of the items."""
+
+
+_KINDS: Final = (("id", str), ("event", str), ("retry", int))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +54,22 @@ class StreamEvent:
         id: What a client that connects again sends as `Last-Event-ID`; `None`: items are counted.
         event: The type of the event, `None` for `message`.
         retry: Milliseconds after which a client that was cut off connects again, `None`: its own.
+
+    Raises:
+        TypeError: An id or event that is no `str`, a `retry` that is no `int`.
     """
 
     data: Any
     id: str | None = None
     event: str | None = None
     retry: int | None = None
+
+    def __post_init__(self) -> None:
+        # Over a WebSocket nobody would ever notice.
+        for name, kind in _KINDS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} of a StreamEvent must be {kind.__name__}, not {value!r}")
 
 
 class Labels(Protocol):
@@ -98,14 +114,29 @@ async def _send_all(ws: WebSocket, items: AsyncGenerator[Any, None]) -> None:
     if not link_of(ws).progress.open:
         await ws.accept()
     labels: Labels | None = ws.scope.get(LABELS_KEY)
+    sent = 0
+    sent = 0
     async with ws.tasks() as tasks:
         # Somebody has to read, or what the client says would hide that it leaves.
         _ = tasks.start(_drop_all(ws))
         async for item in items:
             event = item if isinstance(item, StreamEvent) else None
+            if link_of(ws).progress.application is Phase.DISCONNECTED:
+                # The generator itself has closed, or somebody did while it was handing this over.
+                return
             if labels is not None:
                 labels.next(Label() if event is None else _label(event))
             await ws.send_value(item if event is None else event.data)
+            sent += 1
+            if not sent % GIVE_WAY:
+                # Servers take what fits into their buffer in no time, and a generator that has it
+                # all at hand waits for nothing either.
+                await asyncio.sleep(0)
+            sent += 1
+            if not sent % GIVE_WAY:
+                # Servers take what fits into their buffer in no time, and a generator that has it
+                # all at hand waits for nothing either.
+                await asyncio.sleep(0)
 
 
 async def _drop_all(ws: WebSocket) -> None:

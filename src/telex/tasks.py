@@ -11,30 +11,51 @@ Rules:
 3. The peer leaving is one event, however many tasks found it: `WebSocketDisconnect` comes out
    bare. A task that still wanted to send when we had closed has not failed. Other errors come out
    in an `ExceptionGroup`.
+4. A client can end a task that was started for a message of its: `{"type": "cancel", "ref": …}`,
+   with the `ref` that the task was given. Such a message is no message to readers. It is seen
+   while somebody reads, and while nobody does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from telex._link import Link
+from telex._replies import Ref, replies_of
 from telex._source import AsgiSource
 from telex._state import Phase
+from telex.codecs import Codec
 from telex.exceptions import WebSocketDisconnect, WebSocketHandshakeError
 
 Result = TypeVar("Result")
 
 
 class ConnectionTasks:
-    """What `async with ws.tasks() as tasks:` gives."""
+    """What `async with ws.tasks() as tasks:` gives.
 
-    __slots__ = ("_children", "_errors", "_interrupted", "_left", "_link", "_parent", "_stoppable")
+    Args:
+        link: The connection.
+        codec: Returns what reads the messages that cancel a task; `None`: they are JSON or
+            MessagePack.
+    """
 
-    def __init__(self, link: Link) -> None:
+    __slots__ = (
+        "_children",
+        "_codec",
+        "_errors",
+        "_interrupted",
+        "_left",
+        "_link",
+        "_parent",
+        "_stoppable",
+    )
+
+    def __init__(self, link: Link, codec: Callable[[], Codec] | None = None) -> None:
         self._link = link
+        self._codec = codec
         self._children: set[asyncio.Task[Any]] = set()
         self._stoppable: set[asyncio.Task[Any]] = set()
         self._errors: list[BaseException] = []
@@ -43,30 +64,61 @@ class ConnectionTasks:
         self._left = False
 
     def start(
-        self, coro: Coroutine[Any, Any, Result], *, name: str | None = None
+        self,
+        coro: Coroutine[Any, Any, Result],
+        *,
+        name: str | None = None,
+        ref: Ref | None = None,
     ) -> asyncio.Task[Result]:
         """Run a coroutine beside the body. Does not wait.
 
         Args:
             coro: The coroutine; it is cancelled when the connection or the body ends.
             name: The name of the task, `None` for one of asyncio's.
+            ref: By which the client may cancel the task as long as it runs: the `ref` of its
+                message. With `None` it cannot.
 
         Returns:
-            The task, to wait for its result or to cancel it.
+            The task, to wait for its result or to cancel it. One that the client cancels is
+            cancelled once; that is no failure of the block.
 
         Raises:
             RuntimeError: The block was not entered, or is being left.
+            TypeError: A `ref` that is neither `str` nor `int`; nothing was started.
+            ValueError: A task with this `ref` is running; nothing was started.
         """
-        if self._left or self._parent is None:
+        try:
+            if self._left or self._parent is None:
+                raise RuntimeError("tasks can be started inside `async with ws.tasks()` only")
+            task = self._create(coro, name, ref)
+        except BaseException:
             coro.close()
-            raise RuntimeError("tasks can be started inside `async with ws.tasks()` only")
-        task = asyncio.get_running_loop().create_task(coro, name=name)
+            raise
         self._children.add(task)
         task.add_done_callback(self._done)
         if self._link.progress.over:
             task.cancel()
         else:
             self._stoppable.add(task)
+        return task
+
+    def _create(
+        self, coro: Coroutine[Any, Any, Result], name: str | None, ref: Ref | None
+    ) -> asyncio.Task[Result]:
+        create = asyncio.get_running_loop().create_task
+        if ref is None or self._link.progress.over:
+            return create(coro, name=name)
+        # The client can only speak of it later: no message is looked at before the task is there.
+        replies = replies_of(self._link.inbox)
+
+        def cancel() -> None:
+            if task in self._stoppable:
+                self._stoppable.discard(task)
+                task.cancel("the client cancelled it")
+
+        replies.watch(ref, cancel, None if self._codec is None else self._codec())
+        task = create(coro, name=name)
+        task.add_done_callback(lambda _: replies.unwatch(ref))
         return task
 
     async def __aenter__(self) -> Self:
@@ -109,7 +161,7 @@ class ConnectionTasks:
         if link.progress.over:
             # Whoever found the end knows of it; the others have to be told.
             self._stop(told=asyncio.current_task())
-        elif source.closed is not None and not link.inbox.has_reader and not _pending(source):
+        elif source.closed is not None and not link.inbox.has_reader and not link.inbox.unread:
             self._stop(told=None)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
@@ -158,7 +210,3 @@ class ConnectionTasks:
         if errors is not None:
             raise errors from None
         return quiet is not None and not closed_by_us
-
-
-def _pending(source: object) -> bool:
-    return isinstance(source, AsgiSource) and source.pending > 0

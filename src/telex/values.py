@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from telex._iterator import MessageIterator
 from telex._link import Link
 from telex._payload import checked_bytes, checked_text
+from telex._replies import replies_of
 from telex._settings import settings_of
 from telex._types import Scope
 from telex._tytx import read_typed, require_tytx, write_typed
@@ -16,6 +17,8 @@ from telex.codecs import Codec, reader
 from telex.exceptions import WebSocketExpectError
 
 T = TypeVar("T")
+
+_AS_IT_IS: Final = (str, bytes, bytearray, memoryview)
 
 
 class Values:
@@ -133,6 +136,50 @@ class Values:
             await rest
         return received if recv_first else read(await self._link.inbox.read())
 
+    @overload
+    async def request(
+        self, value: Any, tp: type[T], *, timeout: float | None = 5.0, field: str = "ref"
+    ) -> T: ...
+    @overload
+    async def request(
+        self, value: Any, tp: Any = Any, *, timeout: float | None = 5.0, field: str = "ref"
+    ) -> Any: ...
+    async def request(
+        self, value: Any, tp: Any = Any, *, timeout: float | None = 5.0, field: str = "ref"
+    ) -> Any:
+        """Send an object and return the reply: the next message with the same `ref`.
+
+        Any message of the client's with a `ref` that a request waits for is its reply, also one
+        that the client numbered by itself; and none of those is seen by readers. Other messages
+        stay for readers, in order: while nobody reads, 32 of them or 256 KiB are kept, and then
+        the reply is not found before somebody reads.
+
+        Several tasks may wait at once, and others read meanwhile. Cancelling it loses no message
+        but the reply, which is dropped when it comes; so it is after `timeout`.
+
+        Args:
+            value: A mapping, or what the codec writes as one: a dataclass, a struct, a model. A
+                `ref` that no other request uses is put in where there is none, or `None`.
+            tp: What the reply is read as, as for `receive_as`; `Any`: what it holds.
+            timeout: Seconds until the reply must have come, sending included; `None`: no limit.
+            field: The name of the `ref`. Both messages have it at the top.
+
+        Raises:
+            TypeError: A value that is no object, a `ref` that is neither `str` nor `int`, a value
+                or type that is not possible; nothing was sent.
+            ValueError: A `ref` that another request is waiting for, or a value that cannot be
+                expressed; nothing was sent.
+            TimeoutError: No reply in time.
+            WebSocketExpectError: The reply does not fit; the connection stays open.
+            WebSocketDisconnect: The peer is gone.
+            WebSocketRuntimeError: Not accepted yet, or closed by us, also while waiting.
+        """
+        codec = self.codec
+        read = reader(codec, tp)
+        link = self._link
+        ask = replies_of(link.inbox).ask
+        return read(await ask(value, codec, link.outlet.write, timeout=timeout, field=field))
+
     async def expect(self, value: T) -> T:
         """Receive the next message, which must be a certain value.
 
@@ -198,7 +245,7 @@ def payload(codec: Codec, value: Any) -> str | bytes:
         ValueError: The same, because of what is in it.
     """
     # An enum of strings is a value like any other enum, which `receive_as` reads by the codec.
-    if not isinstance(value, str | bytes | bytearray | memoryview) or isinstance(value, Enum):
+    if not isinstance(value, _AS_IT_IS) or isinstance(value, Enum):
         value = codec.encode(value)
     return checked_text(value) if isinstance(value, str) else checked_bytes(value)
 

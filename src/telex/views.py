@@ -34,7 +34,8 @@ class SocketView:
             async def say(self, data: Say) -> Said: ...
 
     Such a method is called for each message of the type with the value of it in `data`, may have
-    other parameters like a listener (`telex.listeners`), and what it returns is sent.
+    other parameters like a listener (`telex.listeners`), and what it returns is sent. One that
+    overrides it is called in its place, with `@on` or without.
 
     One instance is made per connection, so attributes are not shared. The hooks run one after the
     other in the connection's task; `on_receive`, or a method, is not called again before it has
@@ -52,8 +53,10 @@ class SocketView:
 
     Raises:
         TypeError: When the class is made: an unknown `encoding`, a hook that is not async, a
-            method with `@on` that cannot be called for messages, or beside an `on_receive`.
-        ValueError: The same: another `on_invalid`, a `max_invalid` below 1.
+            `discriminator` that is not a str, a method with `@on` that cannot be called for
+            messages, or beside an `on_receive`.
+        ValueError: The same: another `on_invalid`, a `max_invalid` below 1, a `discriminator` with
+            a quotation mark, a backslash or a control character in it.
     """
 
     encoding: ClassVar[Encoding] = "anystr"
@@ -121,13 +124,14 @@ def view_endpoint(cls: type[SocketView]) -> Endpoint:
     async def endpoint(*args: Any, **kwargs: Any) -> None:
         view = cls(*args, **kwargs)
         view.websocket = current.get()
-        on_end(view.on_disconnect)
         if dispatcher is None:
+            on_end(view.on_disconnect)
             await view.on_connect()
             await _receive_all(view)
             return
         async with dispatcher.bound(view.websocket, view) as calls:
             if calls is not None:
+                on_end(view.on_disconnect)
                 await view.on_connect()
                 await _dispatch_all(view, dispatcher, calls)
 

@@ -348,7 +348,7 @@ async def test_an_expectation_that_is_not_met_says_nothing_to_the_client(
     caplog.set_level(logging.INFO, "telex")
     assert await closed(raising(WebSocketExpectError(SECRET), accept=True)) == (1008, "")
     assert tracebacks(caplog) == []
-    assert f"'/': {SECRET}" in caplog.messages
+    assert f"'/': {SECRET!r}" in caplog.messages
 
 
 @pytest.mark.row("T43")

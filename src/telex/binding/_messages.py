@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -31,6 +31,7 @@ Call = Callable[[Any], Awaitable[None]]
 """Calls a function with the value of a message and sends what comes of it."""
 
 _WHAT: Final = "closing the dependencies of a message"
+_CLOSING: Final = "closing the generator of a listener"
 
 
 class MessageFunction:
@@ -133,11 +134,19 @@ async def _one_of(result: Awaitable[Any], reply: Reply) -> None:
 
 
 async def _all_of(items: Any, reply: Reply) -> None:
-    async with aclosing(items):
+    try:
         async for value in items:
             rest = reply(value)
             if rest is not None:
                 await rest
+    except GeneratorExit:
+        # The event loop is gone: nothing can be awaited any more.
+        raise
+    except BaseException:
+        # A reply that found the end is followed by a cancellation, which is not for what the
+        # generator does at its own end.
+        await Uncancelled(items.aclose(), CLEANUP_TIMEOUT, _CLOSING)
+        raise
 
 
 class _ForMessage(Filling):

@@ -7,13 +7,16 @@ middlewares and errors are the same.
 Messages are counted, and the count is the id of the event, unless the stream gives one
 (`StreamEvent`); a client that connects again sends the last one as `Last-Event-ID`, where counting
 goes on. When the stream is over, an event of type `close` says so with the close code, for
-otherwise an `EventSource` would connect again.
+otherwise an `EventSource` would connect again. It should do so after 1001, 1012 and 1013, and when
+the server stops: then the response just ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -27,8 +30,21 @@ log: Final = logging.getLogger("telex")
 
 EVENT_STREAM: Final = b"text/event-stream"
 
+_NEVER: Final = re.compile(rb"q=0(\.0*)?")
+"""The weight of what is not acceptable (RFC 9110 §12.4.2)."""
+
+_NEVER: Final = re.compile(rb"q=0(\.0*)?")
+"""The weight of what is not acceptable (RFC 9110 §12.4.2)."""
+
 _COUNT_DIGITS: Final = 15
 """Digits of the longest `Last-Event-ID` that can be a count of ours."""
+
+
+_COME_BACK: Final = (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART, CloseCode.TRY_AGAIN_LATER)
+"""Close codes after which a client is meant to connect again by itself."""
+
+_LAST_WORD_TIMEOUT: Final = 1.0
+"""Seconds the end of a response that was cut off may take."""
 
 
 class ClientDisconnected(OSError):
@@ -36,14 +52,20 @@ class ClientDisconnected(OSError):
 
 
 def asks_for_events(scope: Scope) -> bool:
-    """Whether a request wants Server-Sent Events."""
+    """Whether a request wants Server-Sent Events: it names the type, and not with `q=0`."""
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"
         and any(
-            name == b"accept" and EVENT_STREAM in value.lower() for name, value in scope["headers"]
+            name == b"accept" and any(map(_means_events, value.split(b",")))
+            for name, value in scope["headers"]
         )
     )
+
+
+def _means_events(accepted: bytes) -> bool:
+    kind, *params = b"".join(accepted.lower().split()).split(b";")
+    return kind == EVENT_STREAM and not any(map(_NEVER.fullmatch, params))
 
 
 def can_serve_events(endpoint: object) -> bool:
@@ -88,7 +110,7 @@ class _Bridge:
             LABELS_KEY: self,
         }
         self._response: asyncio.Task[None] | None = None
-        self._connected = self._closed = False
+        self._connected = self._closed = self._completed = False
         self._begun = asyncio.Event()
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(1)
         self._label = Label()
@@ -115,39 +137,52 @@ class _Bridge:
 
         Raises:
             OSError: The client is gone.
+            ValueError, TypeError: What it says cannot be an event.
         """
         kind = str(message["type"]).removeprefix("websocket.")
         if kind == "accept":
             self._accept(message)
+        elif self._response is None:
+            await self._deny(kind, message)
         elif kind == "send":
             await self._put(self._event(message))
-        elif kind == "close" and self._response is not None:
-            code, reason = message.get("code", 1000), message.get("reason") or ""
-            data = encode_json({"code": code, "reason": reason})
-            await self._put({"event": "close", "data": data})
-            self._closed = True
-            await self._put(None)
         else:
-            await self._deny(kind, message)
+            await self._close(message.get("code", 1000), message.get("reason") or "")
 
     async def finish(self) -> None:
         """Wait for the response, which is cut off if the application has not closed."""
         response = self._response
         if response is None:
             return
+        if response.done():
+            await self._complete()
+            return
         if not self._closed:
             response.cancel()
-        await asyncio.wait((response,))
-        if not response.cancelled() and (failure := response.exception()) is not None:
-            log.info("a stream of events broke off: %r", failure)
+        try:
+            await asyncio.wait((response,))
+        except asyncio.CancelledError:
+            # The client does not read the end, and the server waits no longer.
+            response.cancel()
+            await asyncio.wait((response,))
+            raise
 
     def _accept(self, message: Message) -> None:
-        scope, receive, send = self._http
+        scope, receive, _ = self._http
         response = _library().EventSourceResponse(self._items(), sep="\n")
         response.raw_headers.extend(message.get("headers") or ())
-        self._response = asyncio.get_running_loop().create_task(response(scope, receive, send))
+        self._response = asyncio.get_running_loop().create_task(
+            response(scope, receive, self._send_response)
+        )
         self._response.add_done_callback(self._over)
         self._begun.set()
+
+    async def _send_response(self, message: Message) -> None:
+        _, _, send = self._http
+        await send(message)
+        self._complete_response = message["type"] == "http.response.body" and not message.get(
+            "more_body"
+        )
 
     async def _deny(self, kind: str, message: Message) -> None:
         _, _, send = self._http
@@ -158,17 +193,41 @@ class _Bridge:
         else:
             await send({**message, "type": kind})
 
+    async def _close(self, code: int, reason: str) -> None:
+        if code not in _COME_BACK:
+            data = encode_json({"code": code, "reason": reason})
+            await self._put({"event": "close", "data": data})
+        await self._put(None)
+        self._closed = True
+
+    async def _complete(self) -> None:
+        """End the body of a response that was cut off by what is no fault of the client."""
+        _, _, send = self._http
+        if not self._complete_response:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_LAST_WORD_TIMEOUT):
+                    await send({"type": "http.response.body", "body": b""})
+
     async def _items(self) -> AsyncIterator[dict[str, Any]]:
         while (event := await self._events.get()) is not None:
             yield event
 
     async def _put(self, event: dict[str, Any] | None) -> None:
-        await self._events.put(event)
-        if self._response is None or self._response.done():
+        response = self._response
+        assert response is not None
+        if not response.done():
+            await self._events.put(event)
+        if response.done():
+            self._make_room()
             raise ClientDisconnected
 
-    def _over(self, _: object) -> None:
-        # Whoever waits for room would wait for ever.
+    def _over(self, response: asyncio.Task[None]) -> None:
+        self._make_room()
+        if not response.cancelled() and (failure := response.exception()) is not None:
+            log.info("a stream of events broke off: %r", failure)
+
+    def _make_room(self) -> None:
+        # Whoever waits for room would wait for ever; each of them makes room for the next.
         while not self._events.empty():
             self._events.get_nowait()
 

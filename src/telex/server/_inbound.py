@@ -7,6 +7,7 @@ TCP then stops the client. It is resumed when half of them are gone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +48,7 @@ class Inbound(Listener):
 
     __slots__ = (
         "_assembly",
+        "_begin",
         "_binary",
         "_bounds",
         "_loop",
@@ -79,6 +81,7 @@ class Inbound(Listener):
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
         self._others: list[asyncio.Future[None]] | None = None
+        self._begin: Callable[[str | bytes], bool] | None = None
         self._assembly: Assembly | None = None
         self._unfinished: Unfinished | None = None
         self.refused = None
@@ -144,10 +147,12 @@ class Inbound(Listener):
         if self._unfinished is not None:
             self._unfinished = None
         messages = self._messages
+        waiter = self._waiter
+        if waiter is not None and self._begin is not None and self._taken_at_once(data):
+            return
         if messages:
             self._crowd(len(data))
         messages.append(data)
-        waiter = self._waiter
         if waiter is not None:
             self._waiter = None
             if not waiter.done():
@@ -172,7 +177,7 @@ class Inbound(Listener):
         begun = assembly.begun
         self._text = _NEVER if begun else _WHOLE_TEXT
         self._binary = _NEVER if begun else _WHOLE_BINARY
-        if data is not None:
+        if data is not None and not self._taken_at_once(data):
             if self._messages:
                 self._crowd(len(data))
             self._messages.append(data)
@@ -238,6 +243,15 @@ class Inbound(Listener):
             # ASGI does not say that one task at a time may call `receive`.
             self._others = [*(self._others or ()), waiter]
         return waiter
+
+    def on_message(self, callback: Callable[[str | bytes], bool] | None) -> None:
+        self._begin = callback
+
+    def _taken_at_once(self, data: str | bytes) -> bool:
+        """Offer a message to whoever waits and has a callback."""
+        waiter, begin = self._waiter, self._begin
+        asleep = waiter is not None and not waiter.done() and not self._messages
+        return asleep and begin is not None and begin(data)
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -1,0 +1,190 @@
+"""Handling messages in the turn of the event loop in which they come, where the server allows it.
+
+A reader that waits is woken a turn later, and most calls for a message never wait for anything. So
+where the server has a frame channel, a call is begun right in its callback, for the task that
+reads: with that task as the current one, and in its context. Nothing else has to happen when the
+call is over at once. When it waits for something, the task is woken and goes on with it.
+
+What a call sees is the same either way: one call after the other, in the task of the handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+from telex._iterator import MessageIterator
+from telex._link import Link
+from telex._types import Source
+
+Handle = Callable[[str | bytes], Coroutine[Any, Any, None]]
+"""Handles one message."""
+
+Run = Callable[..., Any]
+"""Calls a function with arguments."""
+
+
+async def handle_all(link: Link, handle: Handle) -> None:
+    """Call a function for each message, one after the other, until the connection ends.
+
+    Ends quietly where a loop over the connection would. Cancelling it cancels the call.
+
+    Raises:
+        WebSocketRuntimeError: Not accepted yet.
+        Exception: What a call raised.
+    """
+    channel = link.channel
+    if channel is None or link.inbox.source is not channel:
+        async for message in MessageIterator(link, _as_it_is):
+            if link.inbox.source.closed is not None and not link.inbox.unread:
+                # The end is known and nobody reads: the call is to be told once it waits.
+                asyncio.get_running_loop().call_soon(link.progress.notify)
+            await handle(message)
+        return
+    reader = _EagerReader(link, handle)
+    channel.on_message(reader.begin)
+    try:
+        await reader.run(channel)
+    finally:
+        channel.on_message(None)
+
+
+def _as_it_is(data: str | bytes) -> str | bytes:
+    return data
+
+
+class _EagerReader(MessageIterator[str | bytes]):
+    """Reads for a task; while that waits for a message, begins calls for it."""
+
+    __slots__ = (
+        "_asleep",
+        "_call",
+        "_error",
+        "_handle",
+        "_link",
+        "_loop",
+        "_run_inside",
+        "_run_outside",
+        "_task",
+    )
+
+    def __init__(self, link: Link, handle: Handle) -> None:
+        super().__init__(link, _as_it_is)
+        task = asyncio.current_task()
+        assert task is not None
+        self._link = link
+        self._handle = handle
+        self._task = task
+        self._loop = task.get_loop()
+        self._run_outside, self._run_inside = _runners(task)
+        self._asleep = False
+        self._call: _Call | None = None
+        self._error: BaseException | None = None
+
+    async def run(self, channel: Source) -> None:
+        """Handle messages until the connection ends."""
+        while True:
+            message, error = await self._next()
+            error, self._error = self._error or error, None
+            call, self._call = self._call, None
+            if call is None:
+                if isinstance(error, StopAsyncIteration):
+                    return
+                if error is not None:
+                    raise error
+                call = _Call(self._handle(message), self._run_inside)
+                if self._run_inside(call.is_over, call.coro.send, None):
+                    continue
+            elif isinstance(error, asyncio.CancelledError):
+                # The message is still there.
+                self._inbox.poll()
+                if self._run_inside(call.is_over, call.coro.throw, error):
+                    continue
+            elif channel.closed is not None:
+                # Who was told of that believed that this task was reading. When it is the end
+                # that has come in place of a message, another turn finds it once more.
+                self._link.progress.notify()
+            await call
+
+    async def _next(self) -> tuple[str | bytes, BaseException | None]:
+        """Return the next message, for which a call may have begun, and what came instead."""
+        self._asleep = True
+        try:
+            return await self._inbox.iterate(_as_it_is, self._over), None
+        except (Exception, asyncio.CancelledError) as error:
+            return "", error
+        finally:
+            self._asleep = False
+
+    def begin(self, data: str | bytes) -> bool:
+        """Begin the call for a message that comes; say whether it is over."""
+        begun = self._call is not None or self._error is not None
+        if begun or not self._asleep or not self._inbox.direct:
+            return False
+        if asyncio.current_task() is not None:
+            return False
+        coro = self._handle(data)
+        call = _Call(coro, self._run_inside)
+        asyncio._enter_task(self._loop, self._task)
+        try:
+            over = self._run_outside(call.is_over, coro.send, None)
+        except BaseException as error:
+            self._error = error
+            return False
+        finally:
+            asyncio._leave_task(self._loop, self._task)
+        if over:
+            self._inbox.progress.received += 1
+            return True
+        self._call = call
+        return False
+
+
+class _Call:
+    """A coroutine of which steps are made outside of a task, and the rest inside it."""
+
+    __slots__ = ("_run", "_waits_for", "coro")
+
+    def __init__(self, coro: Coroutine[Any, Any, None], run: Run) -> None:
+        self.coro = coro
+        self._run = run
+        self._waits_for: Any = None
+
+    def is_over(self, step: Callable[[Any], Any], value: object) -> bool:
+        """Make a step; say whether it was the last."""
+        try:
+            waits_for = self._waits_for = step(value)
+        except StopIteration:
+            return True
+        if waits_for is not None:
+            # Somebody else may come to wait for the same before this one does.
+            waits_for._asyncio_future_blocking = False
+        return False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        over = False
+        while not over:
+            if self._waits_for is not None:
+                self._waits_for._asyncio_future_blocking = True
+            step: Callable[[Any], Any] = self.coro.send
+            try:
+                value = yield self._waits_for
+            except BaseException as error:
+                step, value = self.coro.throw, error
+            over = self._run(self.is_over, step, value)
+
+
+def _runners(task: asyncio.Task[Any]) -> tuple[Run, Run]:
+    """Return what calls a function in the context of a task: from outside, and from inside."""
+    if sys.version_info >= (3, 12):
+        return task.get_context().run, _run
+    # A task does not tell its context; a copy has the same variables, if everything runs in it.
+    run = contextvars.copy_context().run
+    return run, run
+
+
+def _run(fn: Callable[..., Any], *args: Any) -> Any:
+    return fn(*args)
