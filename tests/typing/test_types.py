@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CODE = Path(__file__).with_name("users_code.py")
 HANDLERS = Path(__file__).with_name("users_handlers.py")
+MESSAGES = Path(__file__).with_name("users_messages.py")
 
 
 def run(*command: str) -> None:
@@ -21,7 +22,7 @@ def run(*command: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("code", [CODE, HANDLERS], ids=lambda code: code.stem)
+@pytest.mark.parametrize("code", [CODE, HANDLERS, MESSAGES], ids=lambda code: code.stem)
 def test_a_users_code_has_the_types_it_says(code: Path) -> None:
     pytest.importorskip("mypy")
     run("mypy", "--strict", str(code.relative_to(ROOT)))
@@ -30,7 +31,7 @@ def test_a_users_code_has_the_types_it_says(code: Path) -> None:
 def test_another_type_checker_agrees(tmp_path: Path) -> None:
     pytest.importorskip("basedpyright")
     settings = {
-        "include": [str(CODE), str(HANDLERS)],
+        "include": [str(CODE), str(HANDLERS), str(MESSAGES)],
         "extraPaths": [str(ROOT / "src")],
         "pythonVersion": "3.11",
         "typeCheckingMode": "strict",
