@@ -54,6 +54,14 @@ FANOUT: Final = (
 HANDSHAKES: Final = (Budget("telex-ours", "starlette-stock", 0.66, least=False),)
 """Processor time of one handshake for that of the other."""
 
+LISTENERS: Final = (
+    Budget("telex-stock", "fastapi", 2.0),
+    Budget("telex-stock", "litestar", 2.0),
+    Budget("telex-ours", "fastapi", 2.0),
+    Budget("telex-ours", "litestar", 2.0),
+)
+"""How many messages a listener of one does for each of the other."""
+
 IDLE_KIB: Final = 12.5
 IDLE: Final = Budget("telex-ours", "starlette-stock", 0.52, least=False)
 DEFLATE_KIB: Final = 8.0

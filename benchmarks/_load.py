@@ -107,13 +107,22 @@ class EchoLoad:
         size: Bytes of its payload.
         connections: How many are open to each server.
         deflate: Whether to agree on compression, and to compress the message.
+        data: Another payload than the usual one of that kind and size.
     """
 
-    def __init__(self, kind: Kind, size: int, connections: int, *, deflate: bool = False) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        size: int,
+        connections: int,
+        *,
+        deflate: bool = False,
+        data: bytes | None = None,
+    ) -> None:
         self._kind: Kind = kind
         self._connections = connections
         self._deflate = deflate
-        self._data = payload(kind, size)
+        self._data = payload(kind, size) if data is None else data
         self._message = frame(kind, self._data, deflate=deflate)
         self._open: dict[int, list[socket.socket]] = {}
         self._tended = time.monotonic()

@@ -23,6 +23,8 @@ PACKAGES: Final = (
     "picows",
     "fastapi",
     "litestar",
+    "msgspec",
+    "pydantic",
     "lilya",
     "kui",
     "aiohttp",

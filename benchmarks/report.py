@@ -18,6 +18,7 @@ BASE: Final = "starlette-stock"
 
 BENCHMARKS: Final = {
     "echo": "Echo",
+    "listeners": "Listeners",
     "fanout": "One message to many",
     "server_handshakes": "Handshakes",
     "memory": "Memory",

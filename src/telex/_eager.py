@@ -21,7 +21,7 @@ from telex._link import Link
 from telex._types import Source
 
 Handle = Callable[[str | bytes], Coroutine[Any, Any, None]]
-"""Handles one message."""
+"""Handles one message; what it returns is awaited."""
 
 Run = Callable[..., Any]
 """Calls a function with arguments."""
@@ -87,86 +87,96 @@ class _EagerReader(MessageIterator[str | bytes]):
     async def run(self, channel: Source) -> None:
         """Handle messages until the connection ends."""
         while True:
-            message, error = await self._next()
+            message: str | bytes = ""
+            error: BaseException | None = None
+            self._asleep = True
+            try:
+                message = await self._inbox.iterate(_as_it_is, self._over)
+            except (Exception, asyncio.CancelledError) as exc:
+                error = exc
+            self._asleep = False
             error, self._error = self._error or error, None
             call, self._call = self._call, None
             if call is None:
-                if isinstance(error, StopAsyncIteration):
-                    return
                 if error is not None:
-                    raise error
-                call = _Call(self._handle(message), self._run_inside)
-                if self._run_inside(call.is_over, call.coro.send, None):
-                    continue
+                    try:
+                        if not isinstance(error, StopAsyncIteration):
+                            raise error
+                        return
+                    finally:
+                        # Its traceback holds this frame: no circle may be left.
+                        del error
+                call = self._run_inside(self._first_step, message)
             elif isinstance(error, asyncio.CancelledError):
                 # The message is still there.
                 self._inbox.poll()
-                if self._run_inside(call.is_over, call.coro.throw, error):
-                    continue
+                call = self._run_inside(call.step, call.coro.throw, error)
             elif channel.closed is not None:
                 # Who was told of that believed that this task was reading. When it is the end
                 # that has come in place of a message, another turn finds it once more.
                 self._link.progress.notify()
-            await call
-
-    async def _next(self) -> tuple[str | bytes, BaseException | None]:
-        """Return the next message, for which a call may have begun, and what came instead."""
-        self._asleep = True
-        try:
-            return await self._inbox.iterate(_as_it_is, self._over), None
-        except (Exception, asyncio.CancelledError) as error:
-            return "", error
-        finally:
-            self._asleep = False
+            if call is not None:
+                await call
 
     def begin(self, data: str | bytes) -> bool:
         """Begin the call for a message that comes; say whether it is over."""
         begun = self._call is not None or self._error is not None
         if begun or not self._asleep or not self._inbox.direct:
             return False
-        if asyncio.current_task() is not None:
-            return False
-        coro = self._handle(data)
-        call = _Call(coro, self._run_inside)
-        asyncio._enter_task(self._loop, self._task)
         try:
-            over = self._run_outside(call.is_over, coro.send, None)
+            asyncio._enter_task(self._loop, self._task)
+        except RuntimeError:
+            # This is another task. A server's transport is none.
+            return False
+        try:
+            self._call = self._run_outside(self._first_step, data)
         except BaseException as error:
             self._error = error
             return False
         finally:
             asyncio._leave_task(self._loop, self._task)
-        if over:
-            self._inbox.progress.received += 1
-            return True
-        self._call = call
-        return False
+        if self._call is not None:
+            return False
+        self._inbox.progress.received += 1
+        return True
+
+    def _first_step(self, data: str | bytes) -> _Call | None:
+        """Begin a call; return what is left of it."""
+        coro = self._handle(data)
+        try:
+            waits_for = coro.send(None)
+        except StopIteration:
+            return None
+        return _Call(coro, self._run_inside, waits_for)
 
 
 class _Call:
-    """A coroutine of which steps are made outside of a task, and the rest inside it."""
+    """What is left of a call: a coroutine that has begun, to go on with in a task."""
 
     __slots__ = ("_run", "_waits_for", "coro")
 
-    def __init__(self, coro: Coroutine[Any, Any, None], run: Run) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, None], run: Run, waits_for: Any) -> None:
         self.coro = coro
         self._run = run
-        self._waits_for: Any = None
+        self._wait_for(waits_for)
 
-    def is_over(self, step: Callable[[Any], Any], value: object) -> bool:
-        """Make a step; say whether it was the last."""
-        try:
-            waits_for = self._waits_for = step(value)
-        except StopIteration:
-            return True
+    def _wait_for(self, waits_for: Any) -> None:
+        self._waits_for = waits_for
         if waits_for is not None:
             # Somebody else may come to wait for the same before this one does.
             waits_for._asyncio_future_blocking = False
-        return False
+
+    def step(self, step: Callable[[Any], Any], value: object) -> _Call | None:
+        """Make a step; return what is left."""
+        try:
+            self._wait_for(step(value))
+        except StopIteration:
+            return None
+        return self
 
     def __await__(self) -> Generator[Any, Any, None]:
-        over = False
-        while not over:
+        rest: _Call | None = self
+        while rest is not None:
             if self._waits_for is not None:
                 self._waits_for._asyncio_future_blocking = True
             step: Callable[[Any], Any] = self.coro.send
@@ -174,7 +184,7 @@ class _Call:
                 value = yield self._waits_for
             except BaseException as error:
                 step, value = self.coro.throw, error
-            over = self._run(self.is_over, step, value)
+            rest = self._run(self.step, step, value)
 
 
 def _runners(task: asyncio.Task[Any]) -> tuple[Run, Run]:

@@ -56,11 +56,7 @@ def replies_of(inbox: Inbox) -> Replies:
 
 
 class Replies:
-    """The deputy of an inbox, see `Inbox.engage`. Everybody on the connection shares it.
-
-    Args:
-        inbox: Where messages are read.
-    """
+    """The deputy of an inbox, see `Inbox.engage`. Everybody on the connection shares it."""
 
     __slots__ = (
         "_asked",

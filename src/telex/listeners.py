@@ -12,7 +12,7 @@ awaited: `asyncio.shield` what has to be finished all the same.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
 from telex._eager import handle_all
@@ -92,21 +92,20 @@ class Listener:
             if self._concurrency > 1:
                 call = self._side_by_side(call, Lanes(tasks, self._concurrency))
 
-            async def handle(message: str | bytes) -> None:
+            def handle(message: str | bytes) -> Coroutine[Any, Any, None]:
                 try:
                     data = read(message)
                 except WebSocketExpectError as error:
-                    await intake.refuse(message, error)
-                    return
+                    return intake.refuse(message, error)
                 intake.in_a_row = 0
-                await call(data)
+                return call(data)
 
             await handle_all(link_of(ws), handle)
 
     def _side_by_side(self, call: Call, lanes: Lanes) -> Call:
         key = self._key
 
-        def put(data: Any) -> Awaitable[None]:
+        def put(data: Any) -> Coroutine[Any, Any, None]:
             return lanes.put(functools.partial(call, data), None if key is None else key(data))
 
         return put

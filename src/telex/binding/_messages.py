@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,7 +27,7 @@ from telex.websockets import WebSocket
 Reply = Callable[[Any], Awaitable[None] | None]
 """Sends what a function has returned or yielded; what it returns, if anything, is awaited."""
 
-Call = Callable[[Any], Awaitable[None]]
+Call = Callable[[Any], Coroutine[Any, Any, None]]
 """Calls a function with the value of a message and sends what comes of it."""
 
 _WHAT: Final = "closing the dependencies of a message"
@@ -104,7 +104,7 @@ class MessageFunction:
         if fixed:
             fn = functools.partial(fn, **fixed)
 
-        def call(data: Any) -> Awaitable[None]:
+        def call(data: Any) -> Coroutine[Any, Any, None]:
             return answer(fn(data=data), reply)
 
         return call
@@ -114,7 +114,7 @@ async def _call_with_dependencies(
     plan: Plan,
     ws: WebSocket,
     fn: Callable[..., Any],
-    answer: Callable[[Any, Reply], Awaitable[None]],
+    answer: Callable[[Any, Reply], Coroutine[Any, Any, None]],
     reply: Reply,
     data: Any,
 ) -> None:

@@ -33,9 +33,6 @@ EVENT_STREAM: Final = b"text/event-stream"
 _NEVER: Final = re.compile(rb"q=0(\.0*)?")
 """The weight of what is not acceptable (RFC 9110 §12.4.2)."""
 
-_NEVER: Final = re.compile(rb"q=0(\.0*)?")
-"""The weight of what is not acceptable (RFC 9110 §12.4.2)."""
-
 _COUNT_DIGITS: Final = 15
 """Digits of the longest `Last-Event-ID` that can be a count of ours."""
 
