@@ -98,6 +98,10 @@ class FakeChannel:
 
     # The source
 
+    @property
+    def pending(self) -> int:
+        return sum(message["type"] == "websocket.receive" for message in self._incoming)
+
     def poll(self) -> str | bytes | None:
         while self._incoming and self._incoming[0]["type"] == "websocket.connect":
             self._incoming.popleft()

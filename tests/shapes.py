@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -256,6 +257,12 @@ UNREADABLE: list[Any] = [
     Generic,
 ]
 """Types of which nobody can make values."""
+
+
+def label(value: object) -> str:
+    """Return the name of a case, the same one in every process."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))
+
 
 UNSENDABLE: list[Any] = [
     object(),

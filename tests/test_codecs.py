@@ -41,6 +41,7 @@ from shapes import (
     Table,
     Tagged,
     User,
+    label,
 )
 from telex.codecs import JSON, TYTX, Codec, MessagePack, agreed, reader
 from telex.exceptions import WebSocketExpectError
@@ -318,7 +319,7 @@ def test_a_damaged_message_is_read_or_refused(codec: Codec, data: st.DataObject)
 
 @pytest.mark.row("C29", "V47", "T29")
 @every_codec
-@pytest.mark.parametrize("tp", UNREADABLE, ids=repr)
+@pytest.mark.parametrize("tp", UNREADABLE, ids=label)
 def test_a_type_that_cannot_be_read_is_a_type_error_before_any_data(codec: Codec, tp: Any) -> None:
     with pytest.raises(TypeError, match="cannot read messages as") as caught:
         reader(codec, tp)
@@ -445,7 +446,7 @@ def test_tytx_writes_typed_text(value: Any, text: str | None, read: Any) -> None
 
 @pytest.mark.row("C29", "T29")
 @every_codec
-@pytest.mark.parametrize("value", UNSENDABLE, ids=repr)
+@pytest.mark.parametrize("value", UNSENDABLE, ids=label)
 def test_a_value_of_an_unknown_type_is_a_type_error(codec: Codec, value: Any) -> None:
     with pytest.raises(TypeError, match="cannot be sent as a message"):
         codec.encode(value)
@@ -611,7 +612,7 @@ def test_hooks_teach_a_codec_types_of_ones_own(codec: Codec) -> None:
 def test_a_value_that_a_hook_refuses_does_not_fit(codec: Codec) -> None:
     error = refused(codec, list[Colour], wire(codec, ["#a", "b"]))
     assert error.errors == [{"path": "$[1]", "message": "a colour begins with #"}]
-    assert refused(codec, Colour, wire(codec, 1)).errors[0]["message"] == "a colour is a string"
+    assert refused(codec, Colour, wire(codec, 1)).errors[0]["message"] == "not valid"
 
 
 @pytest.mark.row("C29")

@@ -17,6 +17,7 @@ from telex import (
     WebSocketRuntimeError,
     WebSocketState,
 )
+from telex._inbox import Inbox
 from telex._types import Message
 from telex.websockets import link_of
 
@@ -468,3 +469,100 @@ async def test_a_cleanup_that_reads_is_told_at_once() -> None:
     async with asyncio.timeout(1):
         assert await kinds(list(readers)) == [WebSocketDisconnect] * 2
     assert found == [4001]
+
+
+# --- the deputy ---
+
+
+class Noting:
+    """A deputy that takes messages that begin with `!`, and notes what it is told."""
+
+    waiting = unread = False
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self.told: list[str] = []
+
+    def poll(self) -> str | bytes | None:
+        data = self.inbox.pull()
+        if isinstance(data, str) and data.startswith("!"):
+            self.told.append(data)
+            return self.poll()
+        return data
+
+    def no_reader(self) -> None:
+        self.told.append("no reader")
+
+    def changed(self) -> None:
+        self.told.append("changed")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_deputy_sees_messages_also_before_a_reader_that_waits(path: str) -> None:
+    ws, channel = await opened_over(path)
+    inbox = link_of(ws).inbox
+    deputy = Noting(inbox)
+    reader = reading(ws)
+    await turns()
+    assert inbox.is_read
+    inbox.engage(deputy)
+    channel.feed(T("!1"), T("2"), T("!3"))
+    assert await soon(reader) == "2"
+    inbox.release()
+    assert await soon(ws.receive_text()) == "!3"
+    assert deputy.told == ["!1", "no reader"]
+    assert not inbox.is_read
+
+
+async def test_a_deputy_is_told_when_the_last_of_several_readers_leaves() -> None:
+    ws, peer = await opened()
+    inbox = link_of(ws).inbox
+    deputy = Noting(inbox)
+    inbox.engage(deputy)
+    readers = [reading(ws) for _ in range(3)]
+    await turns()
+    peer.feed(T("1"))
+    await soon(readers[0])
+    readers[1].cancel()
+    await turns()
+    assert deputy.told == []
+    readers[2].cancel()
+    await turns()
+    assert deputy.told == ["no reader"]
+    await ws.close()
+    assert deputy.told[1:2] == ["changed"]
+
+
+async def test_readers_keep_their_turns_when_the_deputy_is_released() -> None:
+    ws, peer = await opened()
+    inbox = link_of(ws).inbox
+    inbox.engage(Noting(inbox))
+    readers = [reading(ws) for _ in range(2)]
+    await turns()
+    inbox.release()
+    peer.feed(T("!1"), T("2"))
+    assert await soon(asyncio.gather(*readers)) == ["!1", "2"]
+
+
+async def test_a_deputy_that_waits_or_keeps_messages_counts_as_a_reader_or_as_messages() -> None:
+    ws, _ = await opened()
+    inbox = link_of(ws).inbox
+    deputy = Noting(inbox)
+    inbox.engage(deputy)
+    assert (inbox.has_reader, inbox.unread) == (False, False)
+    deputy.waiting = deputy.unread = True
+    assert (inbox.has_reader, inbox.unread) == (True, True)
+
+
+async def test_filters_that_come_later_are_before_the_deputy() -> None:
+    ws, peer = await opened()
+    link = link_of(ws)
+    deputy = Noting(link.inbox)
+    link.inbox.engage(deputy)
+    link.progress.filters_in = (lambda data: f"!{data!r}",)
+    link.inbox.filter()
+    peer.feed(T("1"))
+    waiting = reading(ws)
+    await turns()
+    assert deputy.told == ["!'1'"]
+    waiting.cancel()

@@ -29,6 +29,7 @@ from shapes import (
     Unresolved,
     UnresolvedModel,
     User,
+    label,
 )
 from telex._models import (
     describe,
@@ -78,19 +79,19 @@ def no_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- reading ---
 
 
-@pytest.mark.parametrize("tp", MSGSPEC, ids=repr)
+@pytest.mark.parametrize("tp", MSGSPEC, ids=label)
 @pytest.mark.parametrize("own_types", [False, True])
 def test_msgspec_reads_what_it_knows(tp: Any, own_types: bool) -> None:
     assert reader_of(tp, own_types=own_types) == "msgspec"
 
 
 @pytest.mark.usefixtures("no_pydantic")
-@pytest.mark.parametrize("tp", MSGSPEC, ids=repr)
+@pytest.mark.parametrize("tp", MSGSPEC, ids=label)
 def test_for_that_pydantic_is_not_needed(tp: Any) -> None:
     assert reader_of(tp, own_types=False) == "msgspec"
 
 
-@pytest.mark.parametrize("tp", PYDANTIC, ids=repr)
+@pytest.mark.parametrize("tp", PYDANTIC, ids=label)
 def test_pydantic_reads_its_models_and_what_else_it_knows(tp: Any) -> None:
     assert reader_of(tp, own_types=False) == "pydantic"
 
@@ -108,7 +109,7 @@ def test_with_a_hook_what_only_pydantic_understands_is_left_to_it(tp: Any) -> No
 
 @pytest.mark.row("C29")
 @pytest.mark.usefixtures("no_pydantic")
-@pytest.mark.parametrize("tp", [*PYDANTIC, *UNREADABLE], ids=repr)
+@pytest.mark.parametrize("tp", [*PYDANTIC, *UNREADABLE], ids=label)
 def test_without_pydantic_the_rest_is_a_type_error(tp: Any) -> None:
     with pytest.raises(TypeError, match="cannot read messages as"):
         reader_of(tp, own_types=False)
@@ -133,7 +134,7 @@ def test_without_pydantic_the_error_says_for_what_it_is_needed(tp: Any, name: st
         (Point | dict, "more than one dict-like type"),
         (Mixed, "pydantic-core schema for .*Mixed"),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_a_type_error_says_why(tp: Any, reason: str) -> None:
     with pytest.raises(TypeError, match=reason):

@@ -9,7 +9,9 @@ import pytest
 
 from peer import make_scope
 from telex._outbox import Outbox
-from telex._settings import DEFAULTS, SETTINGS_KEY, Settings, settings_of
+from telex._settings import DEFAULTS, SETTINGS_KEY, Overrides, Settings, settings_of
+from telex._types import Scope
+from telex.codecs import JSON, MessagePack
 
 
 def test_a_scope_without_an_application_has_the_defaults() -> None:
@@ -35,3 +37,53 @@ def test_the_defaults_are_safe_and_cannot_be_changed() -> None:
     assert not DEFAULTS.exception_handlers
     with pytest.raises(dataclasses.FrozenInstanceError):
         DEFAULTS.debug = True  # type: ignore[misc]
+
+
+def scope_of(settings: Settings) -> Scope:
+    return {**make_scope(), SETTINGS_KEY: settings}
+
+
+def test_what_a_route_decides_replaces_what_its_application_does() -> None:
+    codec = MessagePack()
+    scope = scope_of(Settings(debug=True))
+    Overrides(codec=codec, codecs=None).enter(scope)
+    assert settings_of(scope) == Settings(debug=True, codec=codec, codecs={})
+
+
+def test_a_route_without_an_application_changes_the_defaults() -> None:
+    scope, codecs = make_scope(), {"json": JSON()}
+    Overrides(codecs=codecs).enter(scope)
+    assert settings_of(scope).codecs is codecs
+    assert settings_of(scope).codec is DEFAULTS.codec
+    assert not DEFAULTS.codecs
+
+
+def test_none_leaves_it_to_the_application_and_nothing_at_all_is_false() -> None:
+    assert not Overrides()
+    assert not Overrides(codec=None)
+    # An empty mapping is a decision.
+    assert Overrides(codecs={})
+
+
+def test_the_settings_of_one_application_are_made_once() -> None:
+    overrides, settings = Overrides(codec=JSON()), Settings()
+    first, second = scope_of(settings), scope_of(settings)
+    overrides.enter(first)
+    overrides.enter(second)
+    assert settings_of(first) is settings_of(second)
+
+
+def test_two_applications_that_share_a_route_keep_their_own() -> None:
+    overrides = Overrides(codec=JSON())
+    for debug in (True, False, True):
+        scope = scope_of(Settings(debug=debug))
+        overrides.enter(scope)
+        assert settings_of(scope).debug is debug
+
+
+def test_a_route_inside_of_another_one_decides_last() -> None:
+    inner, outer = MessagePack(), JSON()
+    scope = scope_of(Settings())
+    Overrides(codec=outer, debug=True).enter(scope)
+    Overrides(codec=inner).enter(scope)
+    assert (settings_of(scope).codec, settings_of(scope).debug) == (inner, True)

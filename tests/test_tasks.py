@@ -7,12 +7,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from peer import DEADLINE, D, Peer, T, make_scope, serve
+from channel import PATHS, FakeChannel, opened_over
+from opened import turns, until
+from peer import DEADLINE, B, D, Peer, T, make_scope, serve
 from telex import App, WebSocket, WebSocketDisconnect
 from telex._types import Message
+from telex.codecs import TYTX, MessagePack
+from telex.tasks import ConnectionTasks
+from telex.websockets import link_of
 
 
 @asynccontextmanager
@@ -203,3 +209,190 @@ async def test_in_a_handler_the_peer_leaving_a_ticker_is_a_normal_end() -> None:
     peer = await serve(app, T("hello"), D(1001))
     assert ended == ["hello", "ticker"]
     assert peer.closes == []
+
+
+# --- cancelled by the client ---
+
+
+def cancel(ref: object) -> Message:
+    return T(f'{{"type":"cancel","ref":{ref}}}')
+
+
+@pytest.fixture(params=PATHS)
+async def both(request: pytest.FixtureRequest) -> tuple[WebSocket, FakeChannel]:
+    return await opened_over(request.param)
+
+
+async def test_the_client_cancels_a_task_by_its_ref_while_the_body_reads(
+    both: tuple[WebSocket, FakeChannel],
+) -> None:
+    ws, channel = both
+    forever, other = Forever(), Forever()
+    async with asyncio.timeout(DEADLINE), ws.tasks() as tasks:
+        task = tasks.start(forever(), ref=7)
+        tasks.start(other(), ref="7")
+        await forever.running.wait()
+        reader = tasks.start(ws.receive_text())
+        await turns()
+        channel.feed(cancel(7), T("next"))
+        await asyncio.wait((task,))
+        assert await reader == "next"
+        assert (forever.ended, other.ended) == (["cancelled"], [])
+
+
+async def test_the_client_cancels_a_task_while_nobody_reads(
+    both: tuple[WebSocket, FakeChannel],
+) -> None:
+    ws, channel = both
+    forever = Forever()
+    async with asyncio.timeout(DEADLINE), ws.tasks() as tasks:
+        task = tasks.start(forever(), ref=7)
+        await forever.running.wait()
+        channel.feed(T("before"), cancel(7), T("after"))
+        await asyncio.wait((task,))
+        assert task.cancelled()
+        assert [await ws.receive_text() for _ in range(2)] == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        cancel(8),
+        cancel('"7"'),
+        cancel("7.0"),
+        cancel("[7]"),
+        T('{"type":"cancel"}'),
+        T('{"type":"stop","ref":7,"why":"cancel"}'),
+        T('["cancel",7]'),
+        T("cancel"),
+    ],
+)
+async def test_what_cancels_no_running_task_is_an_ordinary_message(message: Message) -> None:
+    forever = Forever()
+    async with accepted(message) as (ws, peer), ws.tasks() as tasks:
+        task = tasks.start(forever(), ref=7)
+        await turns()
+        assert not task.done()
+        assert await ws.receive() == message
+        task.cancel()
+        await asyncio.wait((task,))
+        peer.feed(cancel(7))
+        assert await ws.receive() == cancel(7)
+
+
+async def test_a_task_is_cancelled_once_however_often_the_client_asks() -> None:
+    asked: list[str] = []
+    cleaning, go_on = asyncio.Event(), asyncio.Event()
+
+    async def clean_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as exc:
+            asked.extend(exc.args)
+            cleaning.set()
+            await go_on.wait()
+            asked.append("clean")
+            raise
+
+    async with accepted() as (ws, peer), ws.tasks() as tasks:
+        task = tasks.start(clean_up(), ref=7)
+        await turns()
+        peer.feed(cancel(7))
+        await cleaning.wait()
+        peer.feed(cancel(7), T("next"))
+        assert await ws.receive_text() == "next"
+        go_on.set()
+        await asyncio.wait((task,))
+        assert asked == ["the client cancelled it", "clean"]
+
+
+async def test_a_ref_belongs_to_one_running_task() -> None:
+    async with accepted() as (ws, _), ws.tasks() as tasks:
+        task = tasks.start(asyncio.sleep(0, 1), ref=7)
+        second: Any = asyncio.sleep(0, 2)
+        with pytest.raises(ValueError, match="a task with ref 7 is running already"):
+            tasks.start(second, ref=7)
+        assert second.cr_frame is None
+        assert await task == 1
+        await turns()
+        assert await tasks.start(asyncio.sleep(0, 3), ref=7) == 3
+
+
+@pytest.mark.parametrize("ref", [1.5, True, b"7", [7]])
+async def test_a_ref_is_a_string_or_an_integer(ref: Any) -> None:
+    async with accepted() as (ws, _), ws.tasks() as tasks:
+        coro: Any = asyncio.sleep(0)
+        with pytest.raises(TypeError, match="ref must be str or int, not"):
+            tasks.start(coro, ref=ref)
+        assert coro.cr_frame is None
+
+
+async def test_a_task_with_a_ref_after_the_end_is_cancelled_at_once() -> None:
+    async with accepted() as (ws, _), ws.tasks() as tasks:
+        await ws.close()
+        late = tasks.start(asyncio.sleep(DEADLINE * 2), ref=7)
+        await asyncio.wait((late,))
+        assert late.cancelled()
+        assert link_of(ws).inbox.deputy is None
+
+
+async def test_messages_that_cancel_can_be_message_pack() -> None:
+    forever = Forever()
+    async with accepted() as (ws, peer), ws.tasks() as tasks:
+        task = tasks.start(forever(), ref="a")
+        await forever.running.wait()
+        peer.feed(B(MessagePack().encode({"type": "cancel", "ref": "a"})))
+        await asyncio.wait((task,))
+        assert forever.ended == ["cancelled"]
+
+
+async def test_messages_that_cancel_are_read_by_the_codec_that_is_given() -> None:
+    forever = Forever()
+    async with accepted() as (ws, peer):
+        async with ConnectionTasks(link_of(ws), TYTX) as tasks:
+            task = tasks.start(forever(), ref="a")
+            await forever.running.wait()
+            peer.feed(T('{"type":"cancel","ref":"a","price":"1.5::N"}::JS'))
+            await asyncio.wait((task,))
+        assert forever.ended == ["cancelled"]
+
+
+async def test_a_busy_body_is_told_of_an_end_behind_a_message_that_cancels(
+    both: tuple[WebSocket, FakeChannel],
+) -> None:
+    ws, channel = both
+    forever = Forever()
+    with pytest.raises(WebSocketDisconnect):
+        async with asyncio.timeout(DEADLINE), ws.tasks() as tasks:
+            tasks.start(forever(), ref=7)
+            await forever.running.wait()
+            channel.feed(cancel(7), D(4001))
+            await asyncio.Event().wait()
+    assert forever.ended == ["cancelled"]
+    assert ws.close_code == 4001
+
+
+async def test_a_body_is_not_interrupted_while_messages_are_kept_for_it(
+    both: tuple[WebSocket, FakeChannel],
+) -> None:
+    ws, channel = both
+    forever = Forever()
+    async with asyncio.timeout(DEADLINE), ws.tasks() as tasks:
+        tasks.start(forever(), ref=7)
+        await forever.running.wait()
+        channel.feed(T("1"), T("2"))
+        await turns()
+        channel.feed(D(4001))
+        await turns()
+        assert [message async for message in ws] == ["1", "2"]
+
+
+async def test_when_no_such_task_runs_nothing_is_looked_at() -> None:
+    forever = Forever()
+    async with accepted() as (ws, peer):
+        async with ws.tasks() as tasks:
+            tasks.start(forever(), ref=7)
+            await forever.running.wait()
+        peer.feed(cancel(7))
+        await until(lambda: link_of(ws).inbox.source.closed is None)
+        assert await ws.receive() == cancel(7)

@@ -32,6 +32,7 @@ from shapes import (
     Node,
     Point,
     User,
+    label,
 )
 from telex import (
     WebSocket,
@@ -98,7 +99,7 @@ async def test_a_message_that_does_not_fit_is_consumed_and_the_connection_stays_
 
 @pytest.mark.row("C29", "T29", "V47")
 @both_paths
-@pytest.mark.parametrize("tp", UNREADABLE, ids=repr)
+@pytest.mark.parametrize("tp", UNREADABLE, ids=label)
 async def test_a_type_that_cannot_be_read_consumes_nothing(path: str, tp: Any) -> None:
     ws, _ = await opened_over(path, T("kept"))
     with pytest.raises(TypeError):
@@ -203,7 +204,7 @@ async def test_what_is_sent_can_be_received_as_its_type(path: str, value: Any) -
 
 @pytest.mark.row("C29", "T29")
 @both_paths
-@pytest.mark.parametrize("value", UNSENDABLE, ids=repr)
+@pytest.mark.parametrize("value", UNSENDABLE, ids=label)
 async def test_a_value_that_cannot_be_sent_sends_and_consumes_nothing(
     path: str, value: Any
 ) -> None:

@@ -23,6 +23,11 @@ from telex._types import Source
 Handle = Callable[[str | bytes], Coroutine[Any, Any, None]]
 """Handles one message; what it returns is awaited."""
 
+
+class _Begun(Exception):
+    """What wakes the reader: there is no message, but a call to go on with."""
+
+
 Run = Callable[..., Any]
 """Calls a function with arguments."""
 
@@ -40,8 +45,9 @@ async def handle_all(link: Link, handle: Handle) -> None:
     if channel is None or link.inbox.source is not channel:
         async for message in MessageIterator(link, _as_it_is):
             if link.inbox.source.closed is not None and not link.inbox.unread:
-                # The end is known and nobody reads: the call is to be told once it waits.
-                asyncio.get_running_loop().call_soon(link.progress.notify)
+                # The end is known and nobody reads: the call is to be told once it waits, also
+                # when a task is made for it, which takes a turn.
+                asyncio.get_running_loop().call_soon(_notify_soon, link)
             await handle(message)
         return
     reader = _EagerReader(link, handle)
@@ -50,6 +56,10 @@ async def handle_all(link: Link, handle: Handle) -> None:
         await reader.run(channel)
     finally:
         channel.on_message(None)
+
+
+def _notify_soon(link: Link) -> None:
+    asyncio.get_running_loop().call_soon(link.progress.notify)
 
 
 def _as_it_is(data: str | bytes) -> str | bytes:
@@ -108,18 +118,16 @@ class _EagerReader(MessageIterator[str | bytes]):
                         del error
                 call = self._run_inside(self._first_step, message)
             elif isinstance(error, asyncio.CancelledError):
-                # The message is still there.
-                self._inbox.poll()
                 call = self._run_inside(call.step, call.coro.throw, error)
-            elif channel.closed is not None:
-                # Who was told of that believed that this task was reading. When it is the end
-                # that has come in place of a message, another turn finds it once more.
-                self._link.progress.notify()
             if call is not None:
+                if channel.closed is not None and not self._inbox.unread:
+                    # Who was told of the end believed that this task was reading, or would. When
+                    # it has come in place of a message, another turn finds it once more.
+                    self._link.progress.notify()
                 await call
 
     def begin(self, data: str | bytes) -> bool:
-        """Begin the call for a message that comes; say whether it is over."""
+        """Begin the call for a message that comes; say whether that was possible."""
         begun = self._call is not None or self._error is not None
         if begun or not self._asleep or not self._inbox.direct:
             return False
@@ -128,16 +136,15 @@ class _EagerReader(MessageIterator[str | bytes]):
         except RuntimeError:
             # This is another task. A server's transport is none.
             return False
+        self._inbox.progress.received += 1
         try:
             self._call = self._run_outside(self._first_step, data)
         except BaseException as error:
             self._error = error
-            return False
         finally:
             asyncio._leave_task(self._loop, self._task)
-        if self._call is not None:
-            return False
-        self._inbox.progress.received += 1
+        if self._call is not None or self._error is not None:
+            self._inbox.rouse(_Begun())
         return True
 
     def _first_step(self, data: str | bytes) -> _Call | None:

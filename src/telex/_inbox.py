@@ -171,9 +171,10 @@ class Inbox:
         """Whether somebody is waiting for a message, and so will learn of the end."""
         return self._busy or (self.deputy is not None and self.deputy.waiting)
 
-    def poll(self) -> str | bytes | None:
-        """Take the next message, `None` when none is here. Never waits."""
-        return self._poll()
+    def rouse(self, error: Exception) -> None:
+        """Wake the reader that waits for a message, with an error in place of one."""
+        if self._parked is not None and not self._parked.done():
+            self._parked.set_exception(error)
 
     @property
     def direct(self) -> bool:
@@ -187,10 +188,10 @@ class Inbox:
 
     @property
     def unread(self) -> bool:
-        """Whether messages wait that have arrived; a channel tells of none."""
+        """Whether messages wait that have arrived."""
         if self.deputy is not None and self.deputy.unread:
             return True
-        return isinstance(self.source, AsgiSource) and self.source.pending > 0
+        return self.source.pending > 0
 
     async def deliver(self) -> WebSocketHandshakeError:
         """Tell the application that the peer is gone; return the error to raise."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from telex._end import peer_name
+from telex._replies import REF
 from telex.close_codes import CloseCode
 from telex.codecs import Codec
 from telex.exceptions import WebSocketExpectError
@@ -26,9 +27,6 @@ is closed at once: with 1007 when the message cannot be read, with 1003 when it 
 
 MAX_INVALID: Final = 10
 """Messages in a row that may not fit, with `"reply"`."""
-
-REF: Final = "ref"
-"""The field by which an answer names the message it answers."""
 
 MAX_ERRORS: Final = 20
 """Of what is wrong with one message so much is told: a small one can be wrong in many places."""

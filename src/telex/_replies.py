@@ -212,12 +212,15 @@ class Replies:
     def poll(self) -> str | bytes | None:
         """Take the next message that is for readers."""
         self._stand_down()
-        if not self._kept:
-            return self._sift()
-        data = self._kept.popleft()
-        self._rest()
-        if isinstance(data, Exception):
-            raise data
+        if self._kept:
+            kept = self._kept.popleft()
+            self._rest()
+            if isinstance(kept, Exception):
+                raise kept
+            return kept
+        pull = self._inbox.pull
+        while (data := pull()) is not None and self._takes(data):
+            pass
         return data
 
     def no_reader(self) -> None:
@@ -272,9 +275,13 @@ class Replies:
             if source.closed is None and self._is_full():
                 return
             try:
-                data = self._sift()
+                # One at a time: what comes behind the last reply stays where it is.
+                data = inbox.pull()
+                taken = data is not None and self._takes(data)
             except Exception as exc:
                 self._kept.append(exc)
+                continue
+            if taken:
                 continue
             if data is not None:
                 self._kept.append(data)
@@ -314,14 +321,6 @@ class Replies:
                 reply.set_result(None)
         self._asked.clear()
 
-    def _sift(self) -> str | bytes | None:
-        pull = self._inbox.pull
-        while (data := pull()) is not None:
-            if not self._takes(data):
-                return data
-            self._inbox.progress.received += 1
-        return None
-
     def _takes(self, data: str | bytes) -> bool:
         """Whether a message is a reply, or cancels a task; then that is done."""
         if self._needles is not None and not _contains(data, self._needles):
@@ -330,7 +329,9 @@ class Replies:
             value = self._decode(data)
         except WebSocketExpectError:
             return False
-        return isinstance(value, dict) and (self._cancels(value) or self._answers(value, data))
+        taken = isinstance(value, dict) and (self._cancels(value) or self._answers(value, data))
+        self._inbox.progress.received += taken
+        return taken
 
     def _cancels(self, value: dict[Any, Any]) -> bool:
         if not self._running or value.get("type") != CANCEL:

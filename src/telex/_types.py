@@ -78,6 +78,10 @@ class Source(Protocol):
         Messages that arrived before the end can still be polled.
         """
 
+    @property
+    def pending(self) -> int:
+        """How many messages wait to be polled."""
+
     def poll(self) -> str | bytes | None:
         """Take the next message, or return `None` when none is here. Never waits."""
 

@@ -104,7 +104,7 @@ class App:
             exception_handlers=self._handlers,
             dependency_overrides=self.dependency_overrides,
             outbox=outbox or Outbox(),
-            codec=codec or JSON(),
+            codec=JSON() if codec is None else codec,
             codecs=dict(codecs or {}),
         )
         self._http, self._lifespan = http, lifespan

@@ -50,7 +50,7 @@ NotImplementedError, which msgspec asks for, means the same.
 DecodeHook = Callable[[type, Any], Any]
 """Gets a type that the codec does not know, and a plain value; returns one of that type.
 
-ValueError and TypeError say that the value does not fit.
+ValueError and TypeError say that the value does not fit; the client may be told why by the first.
 """
 
 _TYPED: Final = (dt.datetime, dt.date, dt.time, Decimal)
@@ -278,7 +278,7 @@ def _guarded(decode: Decode, tp: Any) -> Decode:
         except WebSocketExpectError:
             raise
         except msgspec.ValidationError as error:
-            problems, malformed = [_problem(str(error))], False
+            problems, malformed = [_problem(_safe_text(error))], False
         except (msgspec.DecodeError, UnicodeError, json.JSONDecodeError) as error:
             problems, malformed = [{"path": "$", "message": str(error)}], True
         except RecursionError:
@@ -292,6 +292,14 @@ def _guarded(decode: Decode, tp: Any) -> Decode:
     return guarded
 
 
+def _safe_text(error: msgspec.ValidationError) -> str:
+    """Return what may be told: a hook says what is wrong by ValueError, not by mistake."""
+    if not isinstance(error.__cause__, TypeError):
+        return str(error)
+    _, at, where = str(error).rpartition(" - at `")
+    return f"not valid{at}{where}" if at else "not valid"
+
+
 def _clip(text: str) -> str:
     """Return the beginning and the end: wrong words and unknown names come from the client."""
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 60]}...{text[-57:]}"
@@ -302,4 +310,5 @@ def _problem(text: str) -> dict[str, str]:
     message, _, where = text.rpartition(" - at `")
     if not message:
         return {"path": "$", "message": text}
-    return {"path": where.removesuffix("`"), "message": message}
+    key, _, path = where.removesuffix("`").rpartition("` in `")
+    return {"path": path, "message": f"{message} in a key" if key else message}

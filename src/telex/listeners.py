@@ -80,11 +80,26 @@ class Listener:
         async with self._function.bound(ws, replier(ws)) as call:
             if call is None:
                 return
+            # A type that the codec cannot read is found before accept.
+            reader(ws.codec, self._function.hint)
             if not link_of(ws).progress.open:
                 await ws.accept()
             await self._listen(ws, call)
 
     async def _listen(self, ws: WebSocket, call: Call) -> None:
+        try:
+            await self._handle_all(ws, call)
+        except BaseExceptionGroup as group:
+            # That there are tasks is nothing dependencies and middlewares should have to know.
+            if len(group.exceptions) > 1:
+                raise
+            [error] = group.exceptions
+        else:
+            return
+        # Not in the block above: `from` would take its cause, and the context would be the group.
+        raise error
+
+    async def _handle_all(self, ws: WebSocket, call: Call) -> None:
         codec = ws.codec
         read = reader(codec, self._function.hint)
         intake = Intake(ws, codec, self._policy)

@@ -115,7 +115,6 @@ async def _send_all(ws: WebSocket, items: AsyncGenerator[Any, None]) -> None:
         await ws.accept()
     labels: Labels | None = ws.scope.get(LABELS_KEY)
     sent = 0
-    sent = 0
     async with ws.tasks() as tasks:
         # Somebody has to read, or what the client says would hide that it leaves.
         _ = tasks.start(_drop_all(ws))
@@ -127,11 +126,6 @@ async def _send_all(ws: WebSocket, items: AsyncGenerator[Any, None]) -> None:
             if labels is not None:
                 labels.next(Label() if event is None else _label(event))
             await ws.send_value(item if event is None else event.data)
-            sent += 1
-            if not sent % GIVE_WAY:
-                # Servers take what fits into their buffer in no time, and a generator that has it
-                # all at hand waits for nothing either.
-                await asyncio.sleep(0)
             sent += 1
             if not sent % GIVE_WAY:
                 # Servers take what fits into their buffer in no time, and a generator that has it

@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from telex._cleanup import CLEANUP_TIMEOUT
 from telex._link import Link
 from telex._replies import Ref, replies_of
 from telex._source import AsgiSource
@@ -46,6 +47,7 @@ class ConnectionTasks:
         "_children",
         "_codec",
         "_errors",
+        "_finders",
         "_interrupted",
         "_left",
         "_link",
@@ -59,6 +61,7 @@ class ConnectionTasks:
         self._children: set[asyncio.Task[Any]] = set()
         self._stoppable: set[asyncio.Task[Any]] = set()
         self._errors: list[BaseException] = []
+        self._finders: set[asyncio.Task[Any]] = set()
         self._parent: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._left = False
@@ -139,13 +142,14 @@ class ConnectionTasks:
         """Cancel what still runs and wait for it; say how it ended."""
         self._left = True
         self._link.progress.watchers.remove(self._changed)
-        self._stop(told=self._parent)
+        self._stop()
         cancelled = await self._wait_for_children()
-        interrupted = self._take_back_interruption() and isinstance(exc, asyncio.CancelledError)
+        ours = self._take_back_interruption()
+        interrupted = ours and isinstance(exc, asyncio.CancelledError)
         if isinstance(exc, Exception):
             self._errors.append(exc)
         disconnected = self._raise_errors()
-        if cancelled is not None:
+        if cancelled is not None and not ours:
             raise cancelled
         if interrupted:
             if self._link.progress.application is Phase.DISCONNECTED:
@@ -159,10 +163,14 @@ class ConnectionTasks:
         link = self._link
         source = link.inbox.source
         if link.progress.over:
-            # Whoever found the end knows of it; the others have to be told.
-            self._stop(told=asyncio.current_task())
+            # Whoever found the end is on its way out already, which nothing may disturb, however
+            # often the end is told; the others have to be told.
+            finder = asyncio.current_task()
+            if finder is not None:
+                self._finders.add(finder)
+            self._stop()
         elif source.closed is not None and not link.inbox.has_reader and not link.inbox.unread:
-            self._stop(told=None)
+            self._stop()
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._children.discard(task)
@@ -172,25 +180,34 @@ class ConnectionTasks:
         error = task.exception()
         if error is not None:
             self._errors.append(error)
-            self._stop(told=None)
+            self._stop()
 
-    def _stop(self, told: asyncio.Task[Any] | None) -> None:
-        for task in tuple(self._stoppable):
-            if task is not told:
-                self._stoppable.discard(task)
-                task.cancel()
-        if told is not self._parent and not self._left and not self._interrupted:
-            assert self._parent is not None
+    def _stop(self) -> None:
+        for task in self._stoppable - self._finders:
+            self._stoppable.discard(task)
+            task.cancel()
+        parent = self._parent
+        assert parent is not None
+        if parent in self._finders or self._left or self._interrupted:
+            return
+        # Who is being cancelled already is cleaning up.
+        if not parent.cancelling():
             self._interrupted = True
-            self._parent.cancel("the connection, or a task of it, has ended")
+            parent.cancel("the connection, or a task of it, has ended")
+
+    def _stop_finders(self) -> None:
+        self._finders.clear()
+        self._stop()
 
     async def _wait_for_children(self) -> asyncio.CancelledError | None:
         cancelled = None
+        timer = asyncio.get_running_loop().call_later(CLEANUP_TIMEOUT, self._stop_finders)
         while self._children:
             try:
                 await asyncio.wait(self._children)
             except asyncio.CancelledError as exc:
                 cancelled = exc
+        timer.cancel()
         return cancelled
 
     def _take_back_interruption(self) -> bool:

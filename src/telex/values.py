@@ -10,10 +10,11 @@ from telex._link import Link
 from telex._payload import checked_bytes, checked_text
 from telex._replies import replies_of
 from telex._settings import settings_of
+from telex._state import Phase
 from telex._types import Scope
 from telex._tytx import read_typed, require_tytx, write_typed
 from telex.casts import shorten
-from telex.codecs import Codec, reader
+from telex.codecs import Codec, agreed, reader
 from telex.exceptions import WebSocketExpectError
 
 T = TypeVar("T")
@@ -31,13 +32,21 @@ class Values:
     def codec(self) -> Codec:
         """What makes values of messages here: JSON, unless application or route say otherwise.
 
-        Where `codecs` were given, it is the one of the subprotocol that was agreed on.
+        Where `codecs` were given, it is the one of the subprotocol that was agreed on; before
+        accept of the one that `accept` will choose by itself.
         """
         settings = settings_of(self.scope)
-        subprotocol = self._link.progress.subprotocol
-        if subprotocol is not None and settings.codecs:
-            return settings.codecs.get(subprotocol, settings.codec)
-        return settings.codec
+        if not settings.codecs:
+            return settings.codec
+        progress = self._link.progress
+        subprotocol = progress.subprotocol
+        if progress.application is Phase.CONNECTING:
+            subprotocol = agreed(settings.codecs, self.scope.get("subprotocols") or ())
+        return (
+            settings.codec
+            if subprotocol is None
+            else settings.codecs.get(subprotocol, settings.codec)
+        )
 
     @overload
     async def receive_as(self, tp: type[T]) -> T: ...

@@ -7,9 +7,9 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
-from starlette.exceptions import WebSocketException as StarletteWebSocketException
 from starlette.responses import Response
 
+from telex._endings import ending, essence
 from telex._link import Link
 from telex._settings import settings_of
 from telex._state import Phase, WebSocketState, public_state, refusal
@@ -22,16 +22,13 @@ from telex._types import (
     Scope,
     Send,
 )
-from telex.close_codes import CloseCode, check_code, clip_reason, may_send
+from telex.close_codes import CloseCode, check_code, clip_reason
 from telex.codecs import agreed
 from telex.connection import Connection
 from telex.datastructures import encode_headers
 from telex.exceptions import (
     HeadersInput,
-    Reject,
     WebSocketDisconnect,
-    WebSocketException,
-    WebSocketExpectError,
 )
 from telex.frames import Frames
 from telex.tasks import ConnectionTasks
@@ -264,12 +261,12 @@ class WebSocket(Frames, Values, Connection):
             await self.close()
         elif not self._is_answered_later(exc):
             with contextlib.suppress(Exception):
-                await self.close(*_ending(exc))
+                await self.close(*ending(exc))
 
     def _is_answered_later(self, exc: BaseException) -> bool:
         if isinstance(exc, asyncio.CancelledError):
             return self._link.supervised
-        handled = settings_of(self.scope).exception_handlers.keys() & type(exc).__mro__
+        handled = settings_of(self.scope).exception_handlers.keys() & type(essence(exc)).__mro__
         return self._link.supervised and bool(handled)
 
     def add_cleanup(self, fn: CleanupCallback) -> None:
@@ -321,7 +318,7 @@ class WebSocket(Frames, Values, Connection):
             WebSocketDisconnect: The peer left while the body was not reading, or in a task.
             ExceptionGroup: A task or the body failed with something else.
         """
-        return ConnectionTasks(self._link)
+        return ConnectionTasks(self._link, lambda: self.codec)
 
     # Raw ASGI
 
@@ -360,19 +357,6 @@ class WebSocket(Frames, Values, Connection):
             WebSocketRuntimeError: Not legal now; nothing was sent.
         """
         await self._link.send(message)
-
-
-def _ending(exc: BaseException) -> tuple[int, str]:
-    """Return the code and reason that tell the client of an exception and give nothing away."""
-    match exc:
-        case WebSocketDisconnect():
-            # Of another connection: after the end of this one a close does nothing.
-            return CloseCode.NORMAL, ""
-        case Reject() | WebSocketExpectError():
-            return CloseCode.POLICY_VIOLATION, ""
-        case WebSocketException() | StarletteWebSocketException() if may_send(exc.code):
-            return exc.code, exc.reason
-    return CloseCode.INTERNAL_ERROR, ""
 
 
 def link_of(ws: WebSocket) -> Link:

@@ -229,64 +229,6 @@ def counted() -> int:
     return len(log)
 
 
-def left(it: Annotated[int, Depends(counted)]) -> int:
-    return it
-
-
-def right(it: Annotated[int, Depends(counted)]) -> int:
-    return it
-
-
-async def test_two_that_depend_on_the_same_get_the_same() -> None:
-    async def handler(
-        ws: WebSocket, a: Annotated[int, Depends(left)], b: Annotated[int, Depends(right)]
-    ) -> None:
-        await ws.accept()
-        await ws.send_json([a, b])
-
-    async with connected(serving(handler)) as ws:
-        assert await ws.receive_json() == [1, 1]
-
-
-async def test_no_two_connections_share() -> None:
-    async def handler(ws: WebSocket, it: Annotated[int, Depends(counted)]) -> None:
-        await ws.accept()
-        await ws.send_json(it)
-        await ws.receive_text()
-
-    app = serving(handler)
-    async with connected(app) as first, connected(app) as second:
-        assert await first.receive_json() == 1
-        assert await second.receive_json() == 2
-
-
-async def test_who_wants_one_of_its_own_gets_it() -> None:
-    async def handler(
-        ws: WebSocket,
-        a: Annotated[int, Depends(counted)],
-        b: Annotated[int, Depends(counted, use_cache=False)],
-        c: Annotated[int, Depends(counted)],
-    ) -> None:
-        await ws.accept()
-        await ws.send_json([a, b, c])
-
-    async with connected(serving(handler)) as ws:
-        assert await ws.receive_json() == [1, 2, 1]
-
-
-async def test_none_is_a_value_that_is_shared() -> None:
-    def nothing() -> None:
-        log.append("called")
-
-    async def handler(
-        ws: WebSocket, a: Annotated[None, Depends(nothing)], b: Annotated[None, Depends(nothing)]
-    ) -> None:
-        await ws.accept()
-
-    await ending(serving(handler))
-    assert log == ["called"]
-
-
 async def test_objects_that_cannot_be_hashed_are_told_apart() -> None:
     one, two = Unhashable(1), Unhashable(1)
 
@@ -302,27 +244,6 @@ async def test_objects_that_cannot_be_hashed_are_told_apart() -> None:
 
     async with connected(serving(handler), "/?q=4") as ws:
         assert await ws.receive_json() == [4, 4, 4]
-
-
-async def test_a_method_is_the_same_however_often_it_is_asked_for() -> None:
-    class Service:
-        def __call__(self) -> None: ...
-
-        def get(self) -> int:
-            return counted()
-
-    service = Service()
-
-    async def handler(
-        ws: WebSocket,
-        a: Annotated[int, Depends(service.get)],
-        b: Annotated[int, Depends(service.get)],
-    ) -> None:
-        await ws.accept()
-        await ws.send_json([a, b])
-
-    async with connected(serving(handler)) as ws:
-        assert await ws.receive_json() == [1, 1]
 
 
 def resource() -> Iterator[list[str]]:

@@ -16,7 +16,8 @@ import pytest
 from clients import rejection
 from telex import App, Cookie, Depends, Header, Path, Query, State, WebSocket
 from telex.binding import describe
-from telex.binding._plan import Dependency, Given, Plan, Value, build_plan, dependency_of
+from telex.binding._plan import build_plan
+from telex.binding._steps import Dependency, Given, Plan, Value
 from telex.connection import Connection
 
 if TYPE_CHECKING:
@@ -228,15 +229,6 @@ def test_another_default_is_the_object_itself() -> None:
     assert isinstance(step, Value)
     assert step.default is not None
     assert step.default() is default
-
-
-def test_a_plan_can_have_its_dependencies_replaced() -> None:
-    plan = build_plan(typed(Annotated[Any, Depends(generator, thread=True)]))
-    replaced = plan.replaced(lambda step: dependency_of(async_generator, step))
-    step = dependency(replaced)
-    assert (step.call, step.run, step.kind) == (generator, async_generator, "async generator")
-    assert not step.thread
-    assert dependency(plan).run is generator
 
 
 # What is wrong

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from telex.binding._coerce import MISSING, Misfit
-from telex.binding._plan import Value
 from telex.binding._reading import read_values
 from telex.binding._sources import ABSENT
+from telex.binding._steps import Value
 from telex.connection import Connection
 from telex.exceptions import BindingError
 

@@ -270,3 +270,33 @@ def test_a_bad_middleware_of_the_router_is_refused_when_a_route_is_added() -> No
     with pytest.raises(TypeError, match="socket middleware 7 cannot be called"):
         router.add(SocketRoute("/ws", chat))
     assert len(router) == 0
+
+
+async def doubled(data: int) -> int:
+    return data * 2
+
+
+async def test_a_listener_of_a_group_has_its_prefix_its_namespace_and_its_middlewares() -> None:
+    log: Log = []
+    group = Routes(namespace="numbers", socket_middlewares=[named("group", log)])
+    decorated = group.websocket_listener("/double", middlewares=[named("route", log)])(doubled)
+    assert decorated is doubled
+    router = Router()
+    router.add("/numbers" // group)
+    assert router.url_path_for("numbers:doubled") == "/numbers/double"
+    async with (
+        AsyncTestClient(router, lifespan=False) as client,
+        client.websocket("/numbers/double") as ws,
+    ):
+        await ws.send_text("2")
+        assert await ws.receive_text() == "4"
+    assert log[:2] == ["group", "route"]
+
+
+def test_a_listener_that_cannot_be_one_is_refused_when_it_is_decorated() -> None:
+    group = Routes()
+    with pytest.raises(TypeError, match="needs a parameter 'data'"):
+        group.websocket_listener("/chat")(chat)
+    with pytest.raises(ValueError, match="concurrency must be at least 1"):
+        group.websocket_listener("/double", concurrency=0)(doubled)
+    assert len(group) == 0

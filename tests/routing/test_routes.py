@@ -14,6 +14,7 @@ from starlette.routing import WebSocketRoute
 from peer import Peer, make_scope
 from telex import WebSocket, websocket
 from telex._types import Receive, Scope, Send
+from telex.codecs import JSON
 from telex.exceptions import NoMatchFound, RoutingError
 from telex.lifecycle import Endpoint
 from telex.routing import Mount, Router, SocketRoute
@@ -342,3 +343,23 @@ async def test_a_starlette_application_works_under_a_mount(
     async with AsyncTestClient(router) as client, client.websocket(asked, scope=below) as ws:
         assert await ws.receive_text() == f"http://testserver{root_path}/web/pages/1"
         await ws.expect_close(1000)
+
+
+async def test_a_route_has_its_own_codec_also_under_a_prefix_and_with_middlewares() -> None:
+    async def echo(ws: WebSocket) -> None:
+        async with ws:
+            await ws.send_value(await ws.receive_as(dict))
+
+    def middleware(endpoint: Endpoint) -> Endpoint:
+        async def wrapper() -> object:
+            return await endpoint()
+
+        return wrapper
+
+    route = "/deep" // SocketRoute("/echo", echo, codec=JSON(binary=True)) @ middleware
+    async with (
+        AsyncTestClient(route, lifespan=False) as client,
+        client.websocket("/deep/echo") as ws,
+    ):
+        await ws.send_text('{"a": 1}')
+        assert await ws.receive_bytes() == b'{"a":1}'

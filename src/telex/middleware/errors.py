@@ -30,6 +30,7 @@ from starlette.exceptions import WebSocketException as StarletteWebSocketExcepti
 from starlette.responses import Response
 
 from telex._end import conclude, peer_name
+from telex._endings import essence
 from telex._failures import report
 from telex._json import encode_json
 from telex._link import LINK_KEY, Link
@@ -127,12 +128,7 @@ def _essence(ws: WebSocket, exc: BaseException) -> BaseException:
     # Loaded already where it matters: by the application that raises it.
     from starlette.websockets import WebSocketDisconnect as StarletteDisconnect
 
-    while isinstance(exc, BaseExceptionGroup):
-        # A reader and a writer task in one group both learn that the peer left.
-        gone, rest = exc.split((WebSocketDisconnect, StarletteDisconnect))
-        if rest is not None and len(rest.exceptions) > 1:
-            return exc
-        exc = (rest or gone or exc).exceptions[0]
+    exc = essence(exc)
     if not isinstance(exc, StarletteDisconnect):
         return exc
     progress = link_of(ws).progress

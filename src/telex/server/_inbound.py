@@ -212,6 +212,10 @@ class Inbound(Listener):
             self.pinged = None
             self._transport.pause_reading()
 
+    @property
+    def pending(self) -> int:
+        return len(self._messages)
+
     def poll(self) -> str | bytes | None:
         messages = self._messages
         if not messages:
