@@ -43,6 +43,7 @@ from shapes import (
     User,
     label,
 )
+from telex import App, SocketRoute, WebSocket
 from telex.codecs import JSON, TYTX, Codec, MessagePack, agreed, reader
 from telex.exceptions import WebSocketExpectError
 
@@ -662,3 +663,26 @@ def test_the_first_subprotocol_offered_that_has_a_codec_is_agreed_on(
     codecs: dict[str, Codec], offered: list[str], chosen: str | None
 ) -> None:
     assert agreed(codecs, offered) == chosen
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"codecs": [JSON()]}, "codecs must be a mapping of subprotocols to codecs, not \\["),
+        ({"codecs": {"json": JSON}}, "a codec must be an object such as JSON"),
+        ({"codecs": {"json": "json"}}, "not 'json'"),
+        ({"codec": "json"}, "not 'json'"),
+        ({"codec": MessagePack}, "not <class"),
+        ({"codec": object()}, "a codec must be"),
+    ],
+)
+@pytest.mark.parametrize("where", ["application", "route"])
+def test_what_is_no_codec_is_refused_at_once(where: str, options: Any, text: str) -> None:
+    async def handler(ws: WebSocket) -> None:
+        """Do nothing."""
+
+    with pytest.raises(TypeError, match=text):
+        if where == "application":
+            App(**options)
+        else:
+            SocketRoute("/", handler, **options)

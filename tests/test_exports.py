@@ -22,12 +22,15 @@ PUBLIC = {
     "WebSocketState",
     "WebSocketClose",
     "CloseCode",
+    "on",
     "websocket",
     "URL",
     "Headers",
     "QueryParams",
     "Address",
     "State",
+    "Stream",
+    "StreamEvent",
     "WebSocketError",
     "WebSocketHandshakeError",
     "WebSocketDisconnect",
@@ -46,6 +49,7 @@ PUBLIC = {
     "NoMatchFound",
     "RoutingError",
     "ImproperlyConfigured",
+    "Listener",
 }
 
 

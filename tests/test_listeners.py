@@ -244,6 +244,8 @@ def test_what_cannot_be_called_for_messages_is_refused_at_once(fn: Any, text: st
         ({"max_invalid": 0}, "max_invalid must be at least 1"),
         ({"concurrency": 0}, "concurrency must be at least 1"),
         ({"concurrency": -1}, "concurrency must be at least 1"),
+        ({"concurrency": "3"}, "concurrency must be at least 1, not '3'"),
+        ({"key": "account", "concurrency": 2}, "key must be a function"),
         ({"key": len}, "key= is for concurrency above 1"),
         ({"key": len, "concurrency": 1}, "key= is for concurrency above 1"),
     ],

@@ -396,3 +396,10 @@ async def test_when_no_such_task_runs_nothing_is_looked_at() -> None:
         peer.feed(cancel(7))
         await until(lambda: link_of(ws).inbox.source.closed is None)
         assert await ws.receive() == cancel(7)
+
+
+async def test_a_function_that_was_not_called_is_no_coroutine() -> None:
+    forever = Forever()
+    async with accepted() as (ws, _), ws.tasks() as tasks:
+        with pytest.raises(TypeError, match=r"takes a coroutine, not .*; call the function"):
+            tasks.start(forever)  # type: ignore[arg-type]

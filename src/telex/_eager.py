@@ -18,7 +18,6 @@ from typing import Any
 
 from telex._iterator import MessageIterator
 from telex._link import Link
-from telex._types import Source
 
 Handle = Callable[[str | bytes], Coroutine[Any, Any, None]]
 """Handles one message; what it returns is awaited."""
@@ -44,18 +43,25 @@ async def handle_all(link: Link, handle: Handle) -> None:
     channel = link.channel
     if channel is None or link.inbox.source is not channel:
         async for message in MessageIterator(link, _as_it_is):
-            if link.inbox.source.closed is not None and not link.inbox.unread:
-                # The end is known and nobody reads: the call is to be told once it waits, also
-                # when a task is made for it, which takes a turn.
-                asyncio.get_running_loop().call_soon(_notify_soon, link)
+            _tell_of_the_end(link)
             await handle(message)
         return
     reader = _EagerReader(link, handle)
     channel.on_message(reader.begin)
     try:
-        await reader.run(channel)
+        await reader.run()
     finally:
         channel.on_message(None)
+
+
+def _tell_of_the_end(link: Link) -> None:
+    """Have a call told of the end that is known already, when it waits for something.
+
+    Nobody else does so: who was told believed that there was a reader, and messages to read.
+    """
+    if link.inbox.source.closed is not None and not link.inbox.unread:
+        # Two turns later: when a task is made for the call, that takes the first one.
+        asyncio.get_running_loop().call_soon(_notify_soon, link)
 
 
 def _notify_soon(link: Link) -> None:
@@ -94,7 +100,7 @@ class _EagerReader(MessageIterator[str | bytes]):
         self._call: _Call | None = None
         self._error: BaseException | None = None
 
-    async def run(self, channel: Source) -> None:
+    async def run(self) -> None:
         """Handle messages until the connection ends."""
         while True:
             message: str | bytes = ""
@@ -120,10 +126,7 @@ class _EagerReader(MessageIterator[str | bytes]):
             elif isinstance(error, asyncio.CancelledError):
                 call = self._run_inside(call.step, call.coro.throw, error)
             if call is not None:
-                if channel.closed is not None and not self._inbox.unread:
-                    # Who was told of the end believed that this task was reading, or would. When
-                    # it has come in place of a message, another turn finds it once more.
-                    self._link.progress.notify()
+                _tell_of_the_end(self._link)
                 await call
 
     def begin(self, data: str | bytes) -> bool:

@@ -54,8 +54,17 @@ class Policy:
         if self.on_invalid not in get_args(OnInvalid):
             known = ", ".join(map(repr, get_args(OnInvalid)))
             raise ValueError(f"on_invalid must be one of {known}, not {self.on_invalid!r}")
-        if self.max_invalid < 1:
-            raise ValueError(f"max_invalid must be at least 1, not {self.max_invalid!r}")
+        check_count("max_invalid", self.max_invalid)
+
+
+def check_count(name: str, value: object) -> None:
+    """Make sure that an option is a number from 1 on.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value!r}")
 
 
 class Intake:

@@ -145,6 +145,11 @@ def _adapter(tp: Any) -> Any:
         pydantic.errors.PydanticUserError,
         pydantic.errors.PydanticUndefinedAnnotation,
     ) as error:
+        unknown = isinstance(error, pydantic.errors.PydanticSchemaGenerationError)
+        if unknown and isinstance(tp, type):
+            # pydantic's own advice is for a model that has it as a field.
+            why = "neither msgspec nor pydantic knows it, and the codec has no dec_hook"
+            raise _unreadable(tp, why) from None
         raise _unreadable(tp, error.message) from None
     return adapter
 

@@ -22,7 +22,7 @@ from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
 from telex.binding import register_injectable
-from telex.codecs import JSON, Codec
+from telex.codecs import JSON, Codec, check_codecs
 from telex.datastructures import State
 from telex.exceptions import ImproperlyConfigured
 from telex.middleware.errors import ErrorMiddleware
@@ -93,6 +93,7 @@ class App:
     ) -> None:
         if disconnect_grace is not None and disconnect_grace < 0:
             raise ValueError(f"disconnect_grace must be seconds or None, not {disconnect_grace!r}")
+        check_codecs(codec, codecs)
         self.state = State()
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._handlers: dict[type[BaseException], ExceptionHandler] = {}

@@ -233,6 +233,20 @@ def reader(codec: Codec, tp: Any) -> Decode:
     return codec.decoder(tp)
 
 
+def check_codecs(codec: object, codecs: object) -> None:
+    """Make sure that what an application or a route was given are codecs; `None` is for none.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if codecs is not None and not isinstance(codecs, Mapping):
+        raise TypeError(f"codecs must be a mapping of subprotocols to codecs, not {codecs!r}")
+    for each in (codec, *(codecs or {}).values()):
+        known = all(callable(getattr(each, name, None)) for name in ("decoder", "encode"))
+        if each is not None and (isinstance(each, type) or not known):
+            raise TypeError(f"a codec must be an object such as JSON(), not {each!r}")
+
+
 def agreed(codecs: Mapping[str, Codec], offered: Iterable[str]) -> str | None:
     """Return the first subprotocol of those a client offers that has a codec."""
     return next((each for each in offered if each in codecs), None) if codecs else None

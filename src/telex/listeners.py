@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
 from telex._eager import handle_all
-from telex._intake import MAX_INVALID, Intake, OnInvalid, Policy
+from telex._intake import MAX_INVALID, Intake, OnInvalid, Policy, check_count
 from telex._lanes import Lanes
 from telex._models import reader_of
 from telex._reply import replier
@@ -57,10 +57,11 @@ class Listener:
         concurrency: int = 1,
         key: Key | None = None,
     ) -> None:
-        if concurrency < 1:
-            raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
+        check_count("concurrency", concurrency)
         if key is not None and concurrency == 1:
             raise ValueError("key= is for concurrency above 1: one message at a time is in order")
+        if key is not None and not callable(key):
+            raise ValueError(f"key must be a function of the value of a message, not {key!r}")
         functools.update_wrapper(self, fn)
         self._function = MessageFunction(fn)
         if self._function.hint not in (Any, str, bytes):

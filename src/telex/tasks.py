@@ -87,9 +87,11 @@ class ConnectionTasks:
 
         Raises:
             RuntimeError: The block was not entered, or is being left.
-            TypeError: A `ref` that is neither `str` nor `int`; nothing was started.
+            TypeError: No coroutine, or a `ref` that is neither `str` nor `int`; nothing was begun.
             ValueError: A task with this `ref` is running; nothing was started.
         """
+        if not isinstance(coro, Coroutine):
+            raise TypeError(f"start() takes a coroutine, not {coro!r}; call the function")
         try:
             if self._left or self._parent is None:
                 raise RuntimeError("tasks can be started inside `async with ws.tasks()` only")

@@ -17,7 +17,7 @@ from opened import soon, turns, until
 from sse import ACCEPT, Event, end_watchers, events_of, http_scope, parse, response_of
 from streaming import Generator, Lives, of, open_generators, pouring, stream_app, waiting
 from telex import App, Depends, Header, Query, Reject, SocketRoute, StreamEvent, WebSocket
-from telex._types import ASGIApp, Receive, Scope, Send
+from telex._types import ASGIApp, Message, Receive, Scope, Send
 from telex.lifecycle import Endpoint
 from telex.routing import _events
 from telex.routing._events import asks_for_events
@@ -354,7 +354,7 @@ async def test_bytes_that_are_no_text_are_the_streams_mistake(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert (await last_event(of("item", b"\xff"))).data == '{"code":1011,"reason":""}'
-    assert "UnicodeDecodeError" in caplog.text
+    assert "an event is text, and these bytes are no UTF-8" in caplog.text
 
 
 async def test_a_stream_may_close_with_its_own_code() -> None:
@@ -576,3 +576,18 @@ async def test_a_thousand_clients_that_leave_at_random_leave_nothing_behind() ->
 
 async def test_what_a_client_asks_for_is_known_by_its_header() -> None:
     assert ACCEPT[1].encode() == _events.EVENT_STREAM
+
+
+async def test_a_server_that_is_gone_at_the_first_word_breaks_nothing() -> None:
+    scope = http_scope("/", [ACCEPT])
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        raise OSError("gone")
+
+    lives = Lives()
+    await soon(waiting(lives)(scope, receive, send))
+    assert lives.ended == lives.begun

@@ -6,6 +6,7 @@ The parameter `data` is the message. Dependencies live as long as the connection
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from telex._cleanup import CLEANUP_TIMEOUT
+from telex._types import GIVE_WAY
 from telex._uncancelled import Uncancelled
 from telex.binding._dependencies import Dependencies
 from telex.binding._filling import Filling, Over
@@ -134,11 +136,16 @@ async def _one_of(result: Awaitable[Any], reply: Reply) -> None:
 
 
 async def _all_of(items: Any, reply: Reply) -> None:
+    sent = 0
     try:
         async for value in items:
             rest = reply(value)
             if rest is not None:
                 await rest
+            sent += 1
+            if not sent % GIVE_WAY:
+                # What a server's buffer takes waits for nothing, as may the generator.
+                await asyncio.sleep(0)
     except GeneratorExit:
         # The event loop is gone: nothing can be awaited any more.
         raise

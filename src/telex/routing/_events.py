@@ -107,7 +107,9 @@ class _Bridge:
             LABELS_KEY: self,
         }
         self._response: asyncio.Task[None] | None = None
-        self._connected = self._closed = self._completed = False
+        self._connected = self._closed = False
+        # As long as nothing is begun there is nothing to be completed.
+        self._completed = True
         self._begun = asyncio.Event()
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(1)
         self._label = Label()
@@ -177,9 +179,8 @@ class _Bridge:
     async def _send_response(self, message: Message) -> None:
         _, _, send = self._http
         await send(message)
-        self._complete_response = message["type"] == "http.response.body" and not message.get(
-            "more_body"
-        )
+        body = message["type"] == "http.response.body"
+        self._completed = body and not message.get("more_body")
 
     async def _deny(self, kind: str, message: Message) -> None:
         _, _, send = self._http
@@ -200,7 +201,7 @@ class _Bridge:
     async def _complete(self) -> None:
         """End the body of a response that was cut off by what is no fault of the client."""
         _, _, send = self._http
-        if not self._complete_response:
+        if not self._completed:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_LAST_WORD_TIMEOUT):
                     await send({"type": "http.response.body", "body": b""})
@@ -233,8 +234,11 @@ class _Bridge:
         self._count += 1
         data = message.get("text")
         if data is None:
-            # What is no text cannot be an event: the application's mistake.
-            data = str(message["bytes"], "utf-8")
+            try:
+                data = str(message["bytes"], "utf-8")
+            except UnicodeDecodeError as error:
+                # The application's mistake.
+                raise ValueError("an event is text, and these bytes are no UTF-8") from error
         event = {"data": data, "id": label.id if label.id is not None else str(self._count)}
         if label.event is not None:
             event["event"] = label.event

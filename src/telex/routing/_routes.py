@@ -15,8 +15,8 @@ from starlette.middleware import Middleware
 from telex._settings import Overrides
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
-from telex.binding import describe, needs_of
-from telex.codecs import Codec
+from telex.binding import PAYLOAD_NAME, describe, needs_of
+from telex.codecs import Codec, check_codecs
 from telex.exceptions import NoMatchFound, RoutingError
 from telex.lifecycle import connection_app
 from telex.middleware.stack import wrap_app
@@ -89,6 +89,7 @@ class SocketRoute(_Named):
     ) -> None:
         self.pattern = Pattern(path)
         self.endpoint = endpoint
+        check_codecs(codec, codecs)
         self._overrides = Overrides(codec=codec, codecs=codecs)
         self.name = _checked_name(default_name(endpoint) if name is ... else name)
         self.middlewares = tuple(middlewares)
@@ -154,7 +155,7 @@ class SocketRoute(_Named):
             raise TypeError(
                 f"handler {needs[missing[0]]}: parameter {missing[0]!r} is none of the path "
                 f"{self.path!r}; annotate it with telex.WebSocket, or with Annotated[..., Query()] "
-                "(Path(), Header(), Cookie(), Depends(function))"
+                f"(Path(), Header(), Cookie(), Depends(function)){_hint(missing[0])}"
             )
 
     def url_path_for(self, name: str, /, **params: Any) -> URLPath:
@@ -319,6 +320,12 @@ def check_prefix(prefix: str) -> str:
     if not isinstance(prefix, str) or not prefix.startswith("/") or prefix.endswith("/"):
         raise RoutingError(f"prefix {prefix!r}: must begin with '/' and not end with '/'")
     return prefix
+
+
+def _hint(name: str) -> str:
+    if name != PAYLOAD_NAME:
+        return ""
+    return ". Messages go to 'data' of listeners, and of their dependencies with scope='message'"
 
 
 def _checked_name(name: str | None) -> str | None:
