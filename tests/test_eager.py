@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Callable, Coroutine
+import gc
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +18,7 @@ from opened import soon, turns, until
 from peer import B, D, T
 from telex import WebSocket, WebSocketDisconnect, WebSocketRuntimeError
 from telex._eager import handle_all
+from telex._types import GIVE_WAY
 from telex.websockets import link_of
 
 Call = Callable[[str | bytes], Coroutine[Any, Any, None]]
@@ -439,3 +443,122 @@ async def test_nobody_is_called_when_it_is_over() -> None:
 def test_fake_channels_are_channels() -> None:
     channel: object = FakeChannel
     assert hasattr(channel, "on_message")
+
+
+# --- what would harm others ---
+
+
+async def test_the_loop_gets_a_turn_however_much_has_come() -> None:
+    ws, channel = await opened_over("frames")
+    seen: list[str | bytes] = []
+
+    async def call(data: str | bytes) -> None:
+        seen.append(data)
+
+    async with handling(ws, call):
+        channel.deliver(*(T(str(number)) for number in range(5 * GIVE_WAY)))
+        most = before = 0
+        while len(seen) < 5 * GIVE_WAY:
+            await asyncio.sleep(0)
+            most, before = max(most, len(seen) - before), len(seen)
+    assert seen == [str(number) for number in range(5 * GIVE_WAY)]
+    assert most <= 2 * GIVE_WAY
+
+
+class Odd:
+    """Can be awaited, and yields what asyncio does not know."""
+
+    def __init__(self, what: object) -> None:
+        self._what = what
+
+    def __await__(self) -> Generator[object, None, None]:
+        yield self._what
+
+
+@BOTH
+@pytest.mark.parametrize("what", [5, object(), Odd(1)], ids=["a number", "an object", "awaitable"])
+@pytest.mark.parametrize("before", [0, 2])
+async def test_a_call_that_yields_nonsense_is_told_by_asyncio(
+    path: str, what: object, before: int
+) -> None:
+    ws, channel = await opened_over(path)
+    cleaned: list[bool] = []
+
+    async def call(_: str | bytes) -> None:
+        try:
+            await turns(before)
+            await Odd(what)
+        finally:
+            cleaned.append(True)
+
+    async with handling(ws, call) as task:
+        channel.deliver(T("a"))
+        await until(task.done)
+        assert isinstance(task.exception(), RuntimeError)
+    assert cleaned == [True]
+
+
+@BOTH
+async def test_what_calls_set_is_there_behind_them(path: str) -> None:
+    ws, channel = await opened_over(path)
+    seen: list[str] = []
+
+    async def call(data: str | bytes) -> None:
+        variable.set(str(data))
+
+    async def run() -> None:
+        await handle_all(link_of(ws), call)
+        seen.append(variable.get())
+
+    task = asyncio.ensure_future(run())
+    await turns(5)
+    channel.deliver(T("a"), T("b"), D())
+    await soon(task)
+    assert seen == ["b"]
+
+
+@BOTH
+async def test_a_call_that_finds_the_end_and_goes_on_is_waited_for(path: str) -> None:
+    ws, channel = await opened_over(path)
+    seen: list[str] = []
+
+    async def call(_: str | bytes) -> None:
+        with contextlib.suppress(WebSocketDisconnect):
+            await ws.receive_text()
+        await turns(3)
+        seen.append("over")
+
+    async with handling(ws, call) as task:
+        channel.deliver(T("a"))
+        await asyncio.sleep(0)
+        channel.deliver(D())
+        await until(task.done)
+        assert task.exception() is None
+    assert seen == ["over"]
+
+
+async def test_a_call_that_is_cancelled_leaves_no_circle_of_references() -> None:
+    ws, channel = await opened_over("frames")
+    gone: list[weakref.ref[Any]] = []
+
+    class Thing:
+        pass
+
+    async def call(_: str | bytes) -> None:
+        thing = Thing()
+        gone.append(weakref.ref(thing))
+        await asyncio.Event().wait()
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with handling(ws, call) as task:
+            channel.deliver(T("a"))
+            await turns(3)
+            task.cancel()
+            await until(task.done)
+        del task
+        await turns(3)
+        assert [ref() for ref in gone] == [None]
+    finally:
+        gc.enable()

@@ -18,6 +18,7 @@ from typing import Any
 
 from telex._iterator import MessageIterator
 from telex._link import Link
+from telex._types import GIVE_WAY
 
 Handle = Callable[[str | bytes], Coroutine[Any, Any, None]]
 """Handles one message; what it returns is awaited."""
@@ -52,6 +53,7 @@ async def handle_all(link: Link, handle: Handle) -> None:
         await reader.run()
     finally:
         channel.on_message(None)
+        reader.leave()
 
 
 def _tell_of_the_end(link: Link) -> None:
@@ -78,8 +80,10 @@ class _EagerReader(MessageIterator[str | bytes]):
     __slots__ = (
         "_asleep",
         "_call",
+        "_context",
         "_error",
         "_handle",
+        "_in_a_row",
         "_link",
         "_loop",
         "_run_inside",
@@ -95,44 +99,63 @@ class _EagerReader(MessageIterator[str | bytes]):
         self._handle = handle
         self._task = task
         self._loop = task.get_loop()
-        self._run_outside, self._run_inside = _runners(task)
+        self._context = contextvars.copy_context()
+        self._run_outside, self._run_inside = _runners(task, self._context)
         self._asleep = False
+        self._in_a_row = 0
         self._call: _Call | None = None
         self._error: BaseException | None = None
 
     async def run(self) -> None:
         """Handle messages until the connection ends."""
-        while True:
-            message: str | bytes = ""
-            error: BaseException | None = None
-            self._asleep = True
-            try:
-                message = await self._inbox.iterate(_as_it_is, self._over)
-            except (Exception, asyncio.CancelledError) as exc:
-                error = exc
-            self._asleep = False
-            error, self._error = self._error or error, None
+        over = False
+        while not over:
+            message, error = await self._next()
             call, self._call = self._call, None
-            if call is None:
-                if error is not None:
-                    try:
-                        if not isinstance(error, StopAsyncIteration):
-                            raise error
-                        return
-                    finally:
-                        # Its traceback holds this frame: no circle may be left.
-                        del error
-                call = self._run_inside(self._first_step, message)
-            elif isinstance(error, asyncio.CancelledError):
-                call = self._run_inside(call.step, call.coro.throw, error)
+            try:
+                over = isinstance(error, StopAsyncIteration)
+                if call is not None:
+                    if isinstance(error, asyncio.CancelledError):
+                        call = self._run_inside(call.step, call.coro.throw, error)
+                elif error is None:
+                    call = self._run_inside(self._first_step, message)
+                elif not over:
+                    raise error
+            finally:
+                # Its traceback holds this frame: no circle may be left.
+                error = None
             if call is not None:
                 _tell_of_the_end(self._link)
                 await call
+
+    def leave(self) -> None:
+        """Leave the variables that calls have set to what comes behind them."""
+        if sys.version_info < (3, 12):
+            _bring_home(self._context)
+
+    async def _next(self) -> tuple[str | bytes, BaseException | None]:
+        """Return the next message, or what came in its place, also from a call that was begun."""
+        self._asleep, self._in_a_row = True, 0
+        message: str | bytes = ""
+        error: BaseException | None = None
+        try:
+            message = await self._inbox.iterate(_as_it_is, self._over)
+        except (Exception, asyncio.CancelledError) as exc:
+            error = exc
+        self._asleep = False
+        try:
+            return message, self._error or error
+        finally:
+            self._error = error = None
 
     def begin(self, data: str | bytes) -> bool:
         """Begin the call for a message that comes; say whether that was possible."""
         begun = self._call is not None or self._error is not None
         if begun or not self._asleep or not self._inbox.direct:
+            return False
+        self._in_a_row += 1
+        if self._in_a_row > GIVE_WAY:
+            # Others want to live, too. The task takes it, and is given turns like everybody.
             return False
         try:
             asyncio._enter_task(self._loop, self._task)
@@ -163,7 +186,7 @@ class _EagerReader(MessageIterator[str | bytes]):
 class _Call:
     """What is left of a call: a coroutine that has begun, to go on with in a task."""
 
-    __slots__ = ("_run", "_waits_for", "coro")
+    __slots__ = ("_blocking", "_run", "_waits_for", "coro")
 
     def __init__(self, coro: Coroutine[Any, Any, None], run: Run, waits_for: Any) -> None:
         self.coro = coro
@@ -172,7 +195,9 @@ class _Call:
 
     def _wait_for(self, waits_for: Any) -> None:
         self._waits_for = waits_for
-        if waits_for is not None:
+        # What is no future is asyncio's to refuse, and what has been yielded before its time.
+        self._blocking = getattr(waits_for, "_asyncio_future_blocking", None) is True
+        if self._blocking:
             # Somebody else may come to wait for the same before this one does.
             waits_for._asyncio_future_blocking = False
 
@@ -182,29 +207,44 @@ class _Call:
             self._wait_for(step(value))
         except StopIteration:
             return None
+        finally:
+            # An exception, whose traceback will hold this frame: no circle may be left.
+            del value
         return self
 
     def __await__(self) -> Generator[Any, Any, None]:
         rest: _Call | None = self
         while rest is not None:
-            if self._waits_for is not None:
+            if self._blocking:
                 self._waits_for._asyncio_future_blocking = True
             step: Callable[[Any], Any] = self.coro.send
             try:
                 value = yield self._waits_for
             except BaseException as error:
                 step, value = self.coro.throw, error
-            rest = self._run(self.step, step, value)
+            try:
+                rest = self._run(self.step, step, value)
+            finally:
+                value = None
 
 
-def _runners(task: asyncio.Task[Any]) -> tuple[Run, Run]:
+def _runners(task: asyncio.Task[Any], copy: contextvars.Context) -> tuple[Run, Run]:
     """Return what calls a function in the context of a task: from outside, and from inside."""
     if sys.version_info >= (3, 12):
         return task.get_context().run, _run
     # A task does not tell its context; a copy has the same variables, if everything runs in it.
-    run = contextvars.copy_context().run
-    return run, run
+    return copy.run, copy.run
 
 
 def _run(fn: Callable[..., Any], *args: Any) -> Any:
-    return fn(*args)
+    try:
+        return fn(*args)
+    finally:
+        del args
+
+
+def _bring_home(context: contextvars.Context) -> None:
+    """Set the variables of the current context as they are in a copy of it."""
+    for variable, value in context.items():
+        if variable.get(None) is not value:
+            variable.set(value)

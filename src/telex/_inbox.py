@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from telex._progress import Progress
 from telex._source import ABNORMAL, AsgiSource
-from telex._types import Message, Source
+from telex._types import GIVE_WAY, Message, Source
 from telex.exceptions import (
     WebSocketDisconnect,
     WebSocketHandshakeError,
@@ -239,6 +239,9 @@ class Inbox:
             await self._take_turn()
         self._busy = True
         try:
+            if progress.received % GIVE_WAY == GIVE_WAY - 1:
+                # Messages that are here already make nobody wait, and may be a great many.
+                await asyncio.sleep(0)
             while progress.open or (raw and not progress.over):
                 # Asked anew each time: a deputy may be engaged while this reader waits.
                 item: Any = self._poll_message() if raw else self._poll()

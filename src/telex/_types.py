@@ -41,7 +41,8 @@ ASGI "WebSocket Denial Response" extension.
 """
 
 GIVE_WAY: Final = 128
-"""Messages after which a writer gives the event loop a turn although the server takes them all.
+"""Messages after which a writer gives the event loop a turn although the server takes them all, and
+a reader although they are here.
 
 Otherwise one that never waits stops everybody, and it is never told that its client is gone.
 """

@@ -7,6 +7,7 @@ TCP then stops the client. It is resumed when half of them are gone.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,9 @@ from telex.server._violation import Violation
 _WHOLE_TEXT: Final = FIN | TEXT
 _WHOLE_BINARY: Final = FIN | BINARY
 _NEVER: Final = -1
+
+_MANY: Final = 64
+"""Messages from which a list is too slow to take the first one from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,8 @@ class Inbound(Listener):
         self._transport = transport
         self._loop = loop
         self._bounds = bounds
-        # A list: it is short, and an empty one takes a tenth of a deque's memory.
-        self._messages: list[str | bytes] = []
+        # A list: it is short mostly, and an empty one takes a tenth of a deque's memory.
+        self._messages: list[str | bytes] | deque[str | bytes] = []
         self._weight = 0
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
@@ -146,13 +150,12 @@ class Inbound(Listener):
             return
         if self._unfinished is not None:
             self._unfinished = None
-        messages = self._messages
         waiter = self._waiter
         if waiter is not None and self._begin is not None and self._taken_at_once(data):
             return
-        if messages:
+        if self._messages:
             self._crowd(len(data))
-        messages.append(data)
+        self._messages.append(data)
         if waiter is not None:
             self._waiter = None
             if not waiter.done():
@@ -202,6 +205,9 @@ class Inbound(Listener):
         """A message comes while others wait: stop reading when they are many or big."""
         if len(self._messages) == 1:
             self._weight = 0
+        elif len(self._messages) == _MANY:
+            # Pausing keeps no frame back that was read already, and there may be a great many.
+            self._messages = deque(self._messages)
         self._weight += size
         bounds = self._bounds
         if self._paused or self._over:
@@ -222,7 +228,12 @@ class Inbound(Listener):
             if self._over and self.closed is None:
                 self.part()
             return None
-        data = messages.pop(0)
+        if isinstance(messages, list):
+            data = messages.pop(0)
+        else:
+            data = messages.popleft()
+            if not messages:
+                self._messages = []
         if self._paused:
             self._relax(len(data))
         return data
