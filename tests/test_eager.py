@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import gc
-import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -535,30 +533,3 @@ async def test_a_call_that_finds_the_end_and_goes_on_is_waited_for(path: str) ->
         await until(task.done)
         assert task.exception() is None
     assert seen == ["over"]
-
-
-async def test_a_call_that_is_cancelled_leaves_no_circle_of_references() -> None:
-    ws, channel = await opened_over("frames")
-    gone: list[weakref.ref[Any]] = []
-
-    class Thing:
-        pass
-
-    async def call(_: str | bytes) -> None:
-        thing = Thing()
-        gone.append(weakref.ref(thing))
-        await asyncio.Event().wait()
-
-    gc.collect()
-    gc.disable()
-    try:
-        async with handling(ws, call) as task:
-            channel.deliver(T("a"))
-            await turns(3)
-            task.cancel()
-            await until(task.done)
-        del task
-        await turns(3)
-        assert [ref() for ref in gone] == [None]
-    finally:
-        gc.enable()
