@@ -478,11 +478,10 @@ def test_a_value_that_cannot_be_expressed_is_a_value_error(codec: Codec, make: A
         codec.encode(make())
 
 
-@pytest.mark.parametrize("codec", [JSON(), MessagePack()])
-def test_a_lone_surrogate_is_a_value_error(codec: Codec) -> None:
+def test_message_pack_has_no_lone_surrogates() -> None:
     for value in ({"a": "\ud800"}, {"\ud800": 1}, [Dog("\ud800")]):
         with pytest.raises(ValueError, match="surrogates"):
-            codec.encode(value)
+            MessagePack().encode(value)
 
 
 def test_message_pack_has_no_integers_beyond_64_bits() -> None:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
@@ -184,3 +186,23 @@ async def test_a_call_whose_work_was_cancelled_is_an_error_and_not_a_silent_end(
     [error] = caught.value.exceptions
     assert isinstance(error, RuntimeError)
     assert isinstance(error.__cause__, asyncio.CancelledError)
+
+
+async def test_a_call_that_was_cancelled_leaves_nothing_to_the_garbage_collector() -> None:
+    tasks: list[weakref.ref[asyncio.Task[object]]] = []
+
+    async def note_and_wait() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(weakref.ref(task))
+        del task
+        await asyncio.Event().wait()
+
+    gc.disable()
+    try:
+        async with lanes(2) as (two, _):
+            await two.put(note_and_wait)
+        await turns()
+        assert [task() for task in tasks] == [None]
+    finally:
+        gc.enable()

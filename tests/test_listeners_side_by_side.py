@@ -12,7 +12,7 @@ import pytest
 
 from channel import FakeChannel, triple_over
 from clients import connected
-from opened import soon, turns, until
+from opened import left, soon, turns, until
 from peer import D, T
 from telex import App, Depends, WebSocket, WebSocketException, WebSocketExpectError
 from telex._lanes import _WAITING
@@ -481,3 +481,39 @@ async def test_calls_share_context_variables_only_where_they_run_in_one_task(
     assert visit.channel.data == seen
     await visit.leave()
     assert variable.get() == "untouched"
+
+
+# --- ends ---
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_a_call_may_close_the_connection_and_then_return_a_value(
+    path: str, concurrency: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fn(data: str, ws: WebSocket) -> str:
+        await ws.close(4002)
+        return data
+
+    visit = Visit(path, fn, concurrency=concurrency)
+    await visit.send("a")
+    await visit.leave()
+    assert (visit.channel.closes, visit.channel.data) == ([(4002, "")], [])
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_the_end_of_another_connection_is_not_taken_for_the_end_of_this_client(
+    path: str, concurrency: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, _ = await left(1001)
+
+    async def fn(data: str) -> None:
+        await other.send_text(data)
+
+    visit = Visit(path, fn, concurrency=concurrency)
+    await visit.send("a")
+    await soon(visit.task)
+    assert len(visit.channel.closes) == 1
+    assert "ended by another connection's end" in caplog.text

@@ -14,8 +14,9 @@ from channel import FakeChannel, opened_over
 from opened import opened, soon, turns, until
 from peer import B, D, T
 from telex import WebSocket, WebSocketDisconnect, WebSocketRuntimeError
+from telex._given_up import MAX_GIVEN_UP
 from telex._inbox import Inbox
-from telex._replies import MAX_GIVEN_UP, Replies, read_plain, replies_of
+from telex._replies import Replies, read_plain, replies_of
 from telex._source import MAX_BYTES, MAX_MESSAGES
 from telex.codecs import JSON, MessagePack
 from telex.exceptions import WebSocketExpectError
@@ -199,6 +200,45 @@ async def test_only_the_last_requests_that_were_given_up_are_remembered() -> Non
             await ws.request({"ref": ref}, timeout=0)
     peer.feed(*(T(f'{{"ref":{ref}}}') for ref in range(MAX_GIVEN_UP + 1)), T("next"))
     assert await taken_of(ws, 2) == ['{"ref":0}', "next"]
+
+
+@BOTH
+async def test_a_request_that_was_given_up_long_ago_costs_nothing_any_more(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telex._given_up.GIVEN_UP_FOR", 0.01)
+    ws, channel = await opened_over(path)
+    with pytest.raises(TimeoutError):
+        await ws.request({"ref": 1}, timeout=0)
+    reader = asyncio.create_task(ws.receive_text())
+    await until(lambda: inbox_of(ws)._poll == inbox_of(ws).pull)
+    channel.feed(T('{"ref":1}'))
+    assert await soon(reader) == '{"ref":1}'
+    assert is_idle(ws)
+
+
+@pytest.mark.parametrize("how", ["close", "leave", "abort"])
+@BOTH
+async def test_no_timer_keeps_a_connection_that_has_ended(path: str, how: str) -> None:
+    ws, channel = await opened_over(path)
+    with pytest.raises(TimeoutError):
+        await ws.request({"ref": 1}, timeout=0)
+    late = requesting(ws, 2)
+    async with ws.tasks() as tasks:
+        await tasks.start(asyncio.sleep(0), ref=1)
+    replies = replies_of(inbox_of(ws))
+    assert replies._given_up._timer is not None
+    assert replies._finished._timer is not None
+    if how == "leave":
+        channel.feed(D(1001))
+        with pytest.raises(WebSocketDisconnect):
+            await soon(ws.receive_text())
+    else:
+        await soon(getattr(ws, how)())
+    await asyncio.wait((late,))
+    await turns()
+    assert replies._given_up._timer is None
+    assert replies._finished._timer is None
 
 
 # --- errors ---

@@ -11,7 +11,7 @@ import pytest
 from channel import PATHS, FakeChannel, connecting_over
 from clients import connected
 from depending import serving
-from opened import connecting, opened, soon
+from opened import connecting, left, opened, soon
 from telex import App, SocketView, WebSocketDisconnect, WebSocketRuntimeError, on
 from telex._reply import replier
 from telex.codecs import JSON, MessagePack
@@ -86,13 +86,20 @@ async def test_nothing_is_sent_before_the_accept() -> None:
     assert peer.sent == []
 
 
-async def test_nothing_is_sent_after_the_close() -> None:
+async def test_a_value_is_dropped_when_we_have_closed_but_not_one_after_the_other() -> None:
     ws, peer = await opened()
     reply = replier(ws)
     await ws.close()
-    with pytest.raises((WebSocketRuntimeError, WebSocketDisconnect)):
-        reply("a")
+    assert reply("a") is None
+    with pytest.raises(WebSocketRuntimeError):
+        reply("b")
     assert peer.types == ["accept", "close"]
+
+
+async def test_a_value_for_a_client_that_has_left_is_an_error() -> None:
+    ws, _ = await left(4001)
+    with pytest.raises(WebSocketDisconnect, match="4001"):
+        replier(ws)("a")
 
 
 # By methods and listeners

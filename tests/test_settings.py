@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import UserDict
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -87,3 +90,25 @@ def test_a_route_inside_of_another_one_decides_last() -> None:
     Overrides(codec=outer, debug=True).enter(scope)
     Overrides(codec=inner).enter(scope)
     assert (settings_of(scope).codec, settings_of(scope).debug) == (inner, True)
+
+
+def test_an_application_in_another_thread_does_not_change_the_settings_of_this_one() -> None:
+    overrides = Overrides(codec=MessagePack())
+    ours, theirs = scope_of(Settings(debug=True)), scope_of(Settings())
+
+    def interrupted(frame: FrameType, event: str, arg: object) -> Any:
+        # Before every line the other thread has its turn.
+        if event == "line":
+            sys.settrace(None)
+            overrides.enter(theirs)
+            sys.settrace(interrupted)
+        return interrupted if frame.f_code is Overrides.enter.__code__ else None
+
+    before = sys.gettrace()
+    sys.settrace(interrupted)
+    try:
+        overrides.enter(ours)
+    finally:
+        sys.settrace(before)
+    assert settings_of(ours).debug
+    assert not settings_of(theirs).debug

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from channel import PATHS, FakeChannel, opened_over
-from opened import turns, until
+from opened import left, state, turns, until
 from peer import DEADLINE, B, D, Peer, T, make_scope, serve
-from telex import App, WebSocket, WebSocketDisconnect
+from telex import App, WebSocket, WebSocketDisconnect, WebSocketState
 from telex._types import Message
 from telex.codecs import TYTX, MessagePack
 from telex.tasks import ConnectionTasks
@@ -269,15 +269,11 @@ async def test_the_client_cancels_a_task_while_nobody_reads(
 )
 async def test_what_cancels_no_running_task_is_an_ordinary_message(message: Message) -> None:
     forever = Forever()
-    async with accepted(message) as (ws, peer), ws.tasks() as tasks:
+    async with accepted(message) as (ws, _), ws.tasks() as tasks:
         task = tasks.start(forever(), ref=7)
         await turns()
         assert not task.done()
         assert await ws.receive() == message
-        task.cancel()
-        await asyncio.wait((task,))
-        peer.feed(cancel(7))
-        assert await ws.receive() == cancel(7)
 
 
 async def test_a_task_is_cancelled_once_however_often_the_client_asks() -> None:
@@ -393,9 +389,65 @@ async def test_when_no_such_task_runs_nothing_is_looked_at() -> None:
         async with ws.tasks() as tasks:
             tasks.start(forever(), ref=7)
             await forever.running.wait()
-        peer.feed(cancel(7))
+        peer.feed(cancel(8))
         await until(lambda: link_of(ws).inbox.source.closed is None)
+        assert await ws.receive() == cancel(8)
+
+
+async def test_what_cancels_a_task_that_has_just_ended_is_dropped_until_that_is_long_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("telex._given_up.GIVEN_UP_FOR", 0.01)
+    async with accepted() as (ws, peer), ws.tasks() as tasks:
+        await tasks.start(asyncio.sleep(0), ref=7)
+        peer.feed(cancel(7), cancel(7), cancel("7.0"))
+        assert await ws.receive() == cancel("7.0")
+        await until(lambda: link_of(ws).inbox.direct)
+        peer.feed(cancel(7))
         assert await ws.receive() == cancel(7)
+
+
+async def test_the_ref_of_a_task_that_has_ended_can_be_used_and_cancelled_again() -> None:
+    forever = Forever()
+    async with accepted() as (ws, peer), ws.tasks() as tasks:
+        await tasks.start(asyncio.sleep(0), ref=7)
+        await turns()
+        task = tasks.start(forever(), ref=7)
+        await forever.running.wait()
+        peer.feed(cancel(7))
+        await asyncio.wait((task,))
+        assert task.cancelled()
+
+
+# --- another connection ---
+
+
+async def test_the_end_of_another_connection_is_an_error_and_not_our_end() -> None:
+    other, _ = await left(4001)
+    async with accepted() as (ws, peer):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with ws.tasks() as tasks:
+                tasks.start(other.send_text("x"))
+                await asyncio.Event().wait()
+        assert [repr(each) for each in caught.value.exceptions] == [repr(WebSocketDisconnect(4001))]
+        assert (state(ws), ws.close_code) == (WebSocketState.CONNECTED, None)
+        await ws.send_text("still here")
+        assert peer.data == ["still here"]
+
+
+async def test_the_end_of_another_connection_is_told_beside_other_errors() -> None:
+    other, _ = await left()
+
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    async with accepted() as (ws, _):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with ws.tasks() as tasks:
+                tasks.start(other.send_text("x"))
+                tasks.start(fail())
+                await asyncio.Event().wait()
+    assert {type(each) for each in caught.value.exceptions} == {WebSocketDisconnect, ValueError}
 
 
 async def test_a_function_that_was_not_called_is_no_coroutine() -> None:

@@ -63,8 +63,7 @@ class Lanes:
                 self._tell()
                 await job()
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if _is_being_cancelled():
                 raise
             # What it awaited was cancelled. A task that ends so ends without a word, and what
             # waits behind it would never run.
@@ -82,3 +81,9 @@ class Lanes:
     def _tell(self) -> None:
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
+
+
+def _is_being_cancelled() -> bool:
+    # Not where the error is caught: its traceback keeps that frame, and so what is in it.
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -3,12 +3,12 @@
 Rules:
 
 1. A message that answers a request, or cancels a task, is taken out of the stream before any
-   reader sees it. All others go to the readers, each once and in order.
+   reader sees it, also when it is late. All others go to the readers, each once and in order.
 2. While nobody reads, messages are looked at as they arrive; those for readers are kept. That is
    done in callbacks: it has no task to cancel, and a reader that comes goes first, at once.
 3. What is kept is bounded. When it is full, messages stay where they are until somebody reads;
    not after the peer has left, when no more can come.
-4. Without requests and such tasks nothing of this runs (`Inbox.release`).
+4. Without requests and such tasks, now or a minute ago, nothing of this runs (`Inbox.release`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
+from telex._given_up import GivenUp
 from telex._inbox import Inbox
 from telex._source import ABNORMAL, MAX_BYTES, MAX_MESSAGES
 from telex.codecs import JSON, TYTX, Codec, Decode, MessagePack
@@ -37,9 +38,6 @@ Write = Callable[[str | bytes], Awaitable[None] | None]
 
 CANCEL: Final = "cancel"
 """What the field `type` of a message says that cancels a task."""
-
-MAX_GIVEN_UP: Final = 64
-"""Requests that were given up whose late replies are still recognised."""
 
 _ESCAPE: Final = "\\u00"
 """How JSON begins an ASCII character that it need not have escaped."""
@@ -64,6 +62,7 @@ class Replies:
         "_decode",
         "_ended",
         "_fields",
+        "_finished",
         "_given_up",
         "_inbox",
         "_kept",
@@ -80,7 +79,7 @@ class Replies:
         self._prefix = f"{secrets.token_hex(4)}-"
         self._count = self._waiting = 0
         self._asked: dict[tuple[str, Ref], asyncio.Future[str | bytes | None]] = {}
-        self._given_up: dict[tuple[str, Ref], None] = {}
+        self._given_up, self._finished = GivenUp(), GivenUp()
         self._running: dict[Ref, Callable[[], None]] = {}
         self._kept: deque[str | bytes | Exception] = deque()
         self._parked: asyncio.Future[None] | None = None
@@ -104,7 +103,7 @@ class Replies:
             raise ValueError(f"a request with {field} {ref!r} is waiting for its reply already")
         self._read_by(codec)
         reply = self._asked[key] = asyncio.get_running_loop().create_future()
-        self._given_up.pop(key, None)
+        self._given_up.discard(key)
         self._fields.add(field)
         ours = str(ref).startswith(self._prefix)
         self._engage(self._prefix if ours else _plain_part(field))
@@ -125,8 +124,8 @@ class Replies:
             # Once it was answered, another request may use its ref.
             if self._asked.get(key) is reply:
                 del self._asked[key]
-                if sent:
-                    self._give_up(key)
+                if sent and not self._inbox.progress.over:
+                    self._given_up.add(key, self._rest)
             self._waiting -= 1
             self._rest()
             self._speak_of_the_end()
@@ -153,11 +152,6 @@ class Replies:
         if type(ref) is not str and type(ref) is not int:
             ref = codec.decoder(Any)(data)[field]
         return checked_ref(ref, field), data
-
-    def _give_up(self, key: tuple[str, Ref]) -> None:
-        self._given_up[key] = None
-        if len(self._given_up) > MAX_GIVEN_UP:
-            del self._given_up[next(iter(self._given_up))]
 
     async def _gone(self) -> WebSocketHandshakeError:
         """Return what to raise where the connection has ended; tell the application of it."""
@@ -190,11 +184,14 @@ class Replies:
         if codec is not None:
             self._read_by(codec)
         self._running[ref] = cancel
+        self._finished.discard(ref)
         self._engage(CANCEL)
 
     def unwatch(self, ref: Ref) -> None:
-        """Forget a task."""
+        """Take note that a task has ended; what cancels it may be on its way."""
         del self._running[ref]
+        if not self._inbox.progress.over:
+            self._finished.add(ref, self._rest)
         self._rest()
 
     # For the inbox
@@ -233,6 +230,8 @@ class Replies:
         if self._inbox.progress.over:
             self._stand_down()
             self._answer_all()
+            self._given_up.clear()
+            self._finished.clear()
         else:
             self.no_reader()
 
@@ -253,7 +252,7 @@ class Replies:
         if self._needed:
             return
         self._stand_down()
-        if not self._kept and not self._given_up:
+        if not (self._kept or self._given_up or self._finished):
             self._inbox.release()
             self._fields.clear()
             if self._needles is not None:
@@ -334,11 +333,12 @@ class Replies:
         return taken
 
     def _cancels(self, value: dict[Any, Any]) -> bool:
-        if not self._running or value.get("type") != CANCEL:
+        if value.get("type") != CANCEL:
             return False
-        cancel = self._running.get(_ref_in(value, REF))
+        ref = _ref_in(value, REF)
+        cancel = self._running.get(ref)
         if cancel is None:
-            return False
+            return ref in self._finished
         cancel()
         return True
 
@@ -350,7 +350,7 @@ class Replies:
                 reply.set_result(data)
                 return True
             if reply is not None or key in self._given_up:
-                self._given_up.pop(key, None)
+                self._given_up.discard(key)
                 self._rest()
                 log.debug("the reply to %s %r came too late", *key)
                 return True

@@ -53,11 +53,11 @@ class Overrides:
         **changes: Settings by name, `None` for the application's.
     """
 
-    __slots__ = ("_base", "_changed", "_changes")
+    __slots__ = ("_changes", "_last")
 
     def __init__(self, **changes: Any) -> None:
         self._changes = {name: value for name, value in changes.items() if value is not None}
-        self._base = self._changed = DEFAULTS
+        self._last: tuple[Settings, Settings] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._changes)
@@ -65,10 +65,11 @@ class Overrides:
     def enter(self, scope: Scope) -> None:
         """Leave the settings of the route in a scope."""
         base = settings_of(scope)
-        if base is not self._base or self._changed is DEFAULTS:
-            # There is one application, most often.
-            self._base, self._changed = base, replace(base, **self._changes)
-        scope[SETTINGS_KEY] = self._changed
+        # There is one application, most often. Read once: another thread may serve another one.
+        last = self._last
+        if last is None or last[0] is not base:
+            last = self._last = (base, replace(base, **self._changes))
+        scope[SETTINGS_KEY] = last[1]
 
 
 def settings_of(scope: Scope) -> Settings:

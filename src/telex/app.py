@@ -91,8 +91,7 @@ class App:
         codecs: Mapping[str, Codec] | None = None,
         debug: bool = False,
     ) -> None:
-        if disconnect_grace is not None and disconnect_grace < 0:
-            raise ValueError(f"disconnect_grace must be seconds or None, not {disconnect_grace!r}")
+        _check_grace(disconnect_grace)
         check_codecs(codec, codecs)
         self.state = State()
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -119,7 +118,8 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope: lifespan, HTTP or WebSocket."""
         scope["app"] = self
-        if scope["type"] == "websocket":
+        if scope["type"] != "lifespan":
+            # A request may turn out to be a stream of events, to which all of them apply.
             scope[SETTINGS_KEY] = self._settings
         self._share_state(scope)
         await self._stack(scope, receive, send)
@@ -294,6 +294,11 @@ class App:
         from telex.server.run import run
 
         run(self, host=host, port=port, **options)
+
+
+def _check_grace(seconds: float | None) -> None:
+    if seconds is not None and seconds < 0:
+        raise ValueError(f"disconnect_grace must be seconds or None, not {seconds!r}")
 
 
 def _app_of(ws: WebSocket, cls: type[App]) -> App:

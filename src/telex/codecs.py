@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
@@ -19,7 +20,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 import msgspec
 
 from telex import casts
-from telex._json import decode_json
+from telex._json import decode_json, encode_json
 from telex._models import (
     describe,
     is_model,
@@ -112,7 +113,7 @@ class JSON(_Remembering):
 
     Reads text and binary messages, writes text. `int`, `bool` and `dict` themselves are read as
     `telex.casts` says, and what has no type as by `receive_json`. NaN and infinities are written
-    as `null`.
+    as `null`, lone surrogates as escapes.
 
     Args:
         enc_hook: For types of your own; `datetime`, `Decimal`, `UUID`, enums, dataclasses, attrs
@@ -131,15 +132,25 @@ class JSON(_Remembering):
         binary: bool = False,
     ) -> None:
         super().__init__()
-        self._write = msgspec.json.Encoder(enc_hook=_with_models(enc_hook, "json")).encode
+        self._enc_hook = _with_models(enc_hook, "json")
+        self._write = msgspec.json.Encoder(enc_hook=self._enc_hook).encode
         self._dec_hook = dec_hook
         self._strict = strict
         self._binary = binary
 
     def encode(self, value: Any, /) -> str | bytes:
         """Return the JSON of a value, see `Codec`."""
-        data = _written(self._write, value)
+        try:
+            data = _written(self._write, value)
+        except UnicodeEncodeError:
+            # A lone surrogate, which `decode_json` reads; JSON has it as an escape only.
+            return self._encode_escaped(value)
         return data if self._binary else data.decode()
+
+    def _encode_escaped(self, value: Any) -> str | bytes:
+        plain = functools.partial(msgspec.to_builtins, enc_hook=self._enc_hook, str_keys=True)
+        text = _written(lambda value: encode_json(_finite(plain(value))), value)
+        return text.encode() if self._binary else text
 
     def _make_decoder(self, tp: Any) -> Decode:
         if tp is int or tp is bool or tp is dict:
@@ -280,6 +291,15 @@ def _written(write: Callable[[Any], Written], value: Any) -> Written:
         raise ValueError("nested too deeply, or contains itself") from None
     except OverflowError as error:
         raise ValueError(f"a number is too large: {error}") from None
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data with `None` in place of NaN and infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return list(map(_finite, value)) if isinstance(value, list | tuple) else value
 
 
 def _guarded(decode: Decode, tp: Any) -> Decode:

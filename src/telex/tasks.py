@@ -10,7 +10,7 @@ Rules:
    its place.
 3. The peer leaving is one event, however many tasks found it: `WebSocketDisconnect` comes out
    bare. A task that still wanted to send when we had closed has not failed. Other errors come out
-   in an `ExceptionGroup`.
+   in an `ExceptionGroup`; also that another connection has ended, while this one goes on.
 4. A client can end a task that was started for a message of its: `{"type": "cancel", "ref": …}`,
    with the `ref` that the task was given. Such a message is no message to readers. It is seen
    while somebody reads, and while nobody does.
@@ -222,8 +222,14 @@ class ConnectionTasks:
         """Raise what went wrong; say whether the only thing was that the peer left."""
         if not self._errors:
             return False
-        closed_by_us = self._link.progress.application is Phase.DISCONNECTED
-        expected = WebSocketHandshakeError if closed_by_us else WebSocketDisconnect
+        progress = self._link.progress
+        closed_by_us = progress.application is Phase.DISCONNECTED
+        expected: tuple[type[WebSocketHandshakeError], ...] = ()
+        if closed_by_us:
+            expected = (WebSocketHandshakeError,)
+        elif progress.over or progress.told or self._link.inbox.source.closed is not None:
+            # Before that it is the end of another connection.
+            expected = (WebSocketDisconnect,)
         group = BaseExceptionGroup("errors in the tasks of a connection", self._errors)
         quiet, errors = group.split(expected)
         if errors is not None:

@@ -161,7 +161,9 @@ class Values:
         Any message of the client's with a `ref` that a request waits for is its reply, also one
         that the client numbered by itself; and none of those is seen by readers. Other messages
         stay for readers, in order: while nobody reads, 32 of them or 256 KiB are kept, and then
-        the reply is not found before somebody reads.
+        the reply is not found before somebody reads. Neither is the end of the connection seen
+        then, so with `timeout=None` the function of a listener that handles one message at a time,
+        and nobody else reads meanwhile, would wait for ever.
 
         Several tasks may wait at once, and others read meanwhile. Cancelling it loses no message
         but the reply, which is dropped when it comes; so it is after `timeout`.

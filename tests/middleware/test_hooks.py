@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
@@ -15,13 +16,17 @@ from starlette.routing import Mount as StarletteMount
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket as StarletteWebSocket
 
-from clients import connected
-from hooked import Data, Handler, Log, Marking, Watching, both_ways, echo, hooked, run
+from clients import connected, rejection
+from hooked import Data, Handler, Log, Marking, Raising, Watching, both_ways, echo, hooked, run
 from peer import B, D, Peer, T, make_scope
+from sse import events_of, parse, response_of
+from streaming import Generator, stream_app
 from telex import (
     App,
     Depends,
+    Reject,
     WebSocket,
+    WebSocketException,
 )
 from telex._types import ASGIApp, CloseRecord, Message, Receive, Scope, Send
 from telex.middleware.hooks import HooksMiddleware, attach, check_hooks
@@ -297,6 +302,161 @@ async def test_of_an_application_of_others_hooks_see_the_handshake_and_the_end()
         await ws.expect_close(1000)
     assert shaken == ["/in/x"]
     assert (seen.messages, seen.sent, seen.records) == ([], [], [None])
+
+
+# Streams of events
+
+
+async def items(ws: WebSocket) -> Generator:
+    yield "item"
+    yield b"bytes"
+
+
+def events(answered: Any) -> list[str | None]:
+    return [event.data for event in parse(answered.body.decode())]
+
+
+@pytest.mark.parametrize(
+    "exc", [Reject(401, "who?"), LookupError("secret"), WebSocketException(4001)], ids=repr
+)
+async def test_who_refuses_a_connection_refuses_events_with_the_same_answer(exc: Exception) -> None:
+    async def never(ws: WebSocket) -> Generator:
+        pytest.fail("refused")
+        yield
+
+    outer, inner = Watching(), Watching()
+    app = stream_app(never, connection_middleware=[outer, Raising("on_handshake", exc), inner])
+    answered = await response_of(app)
+    refused = await rejection(app, raise_app_exceptions=False)
+    assert (answered.status, answered.body) == (refused.status, refused.body)
+    assert answered.complete
+    assert outer.records[0] == outer.records[1] is not None
+    assert inner.records == []
+
+
+async def test_who_closes_in_the_handshake_refuses_events_with_403() -> None:
+    class Closing:
+        async def on_handshake(self, ws: WebSocket) -> None:
+            await ws.close(1008)
+
+    answered = await response_of(stream_app(items, connection_middleware=[Closing()]))
+    assert (answered.status, answered.body, answered.complete) == (403, b"", True)
+
+
+async def test_hooks_see_events_and_their_end() -> None:
+    log: Log = []
+    app = stream_app(items, connection_middleware=[Marking("a", log), Marking("b", log)])
+    assert events(await response_of(app))[:2] == ["item>b>a", "bytes>b>a"]
+    assert log == [
+        "a handshake /",
+        "b handshake /",
+        "a close 1000 by the server",
+        "b close 1000 by the server",
+    ]
+
+
+async def test_hooks_see_a_client_leave_that_gets_events() -> None:
+    async def lasting() -> Generator:
+        yield "item"
+        await asyncio.Event().wait()
+
+    seen = Watching()
+    async with events_of(stream_app(lasting, connection_middleware=[seen])) as stream:
+        await stream.next()
+    [record] = seen.records
+    assert record is not None
+    assert (record.code, record.closed_by) == (1001, "client")
+    assert seen.messages == []
+
+
+async def test_a_hook_may_raise_because_of_an_event() -> None:
+    raising = Raising("on_send", WebSocketException(4001, "no more"))
+    answered = await response_of(stream_app(items, connection_middleware=[raising]))
+    assert events(answered) == ['{"code":4001,"reason":"no more"}']
+
+
+async def test_a_hook_may_accept_a_stream_of_events() -> None:
+    class Accepting:
+        async def on_handshake(self, ws: WebSocket) -> None:
+            await ws.accept(headers={"x-by": "hook"})
+
+    answered = await response_of(stream_app(items, connection_middleware=[Accepting()]))
+    assert (b"x-by", b"hook") in answered.headers
+    assert events(answered)[0] == "item"
+
+
+async def test_hooks_of_the_outer_application_come_first_for_events_too() -> None:
+    log: Log = []
+    outer = App(connection_middleware=[Marking("outer", log)])
+    outer.mount("/in", stream_app(items, connection_middleware=[Marking("inner", log)]))
+    assert events(await response_of(outer, "/in/"))[0] == "item>inner>outer"
+    assert [line.split()[:2] for line in log] == [
+        ["outer", "handshake"],
+        ["inner", "handshake"],
+        ["outer", "close"],
+        ["inner", "close"],
+    ]
+
+
+async def test_each_hook_sees_the_scope_of_its_own_application() -> None:
+    seen: dict[str, Any] = {}
+
+    class Looking:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def on_handshake(self, ws: WebSocket) -> None:
+            ws.scope.setdefault("user", self.name)
+            seen[self.name] = (ws.app, ws.scope["root_path"], ws.scope["user"], ws.path_params)
+
+    async def whose(ws: WebSocket) -> Generator:
+        yield [ws.scope["user"], ws.path_params, ws.app is inner]
+
+    inner = stream_app(whose, "/{n}", connection_middleware=[Looking("inner")])
+    outer = App(connection_middleware=[Looking("outer")])
+    outer.mount("/in/{m}", inner)
+    answered = await response_of(outer, "/in/1/2")
+    assert seen == {
+        "outer": (outer, "", "outer", {}),
+        "inner": (inner, "/in/1", "outer", {"m": "1"}),
+    }
+    assert events(answered)[0] == '["outer",{"m":"1","n":"2"},true]'
+
+
+@pytest.mark.parametrize("who", ["outer", "inner"])
+async def test_the_application_of_a_hook_answers_what_it_raises(who: str) -> None:
+    def app(name: str) -> App:
+        async def deny(ws: WebSocket, exc: Exception) -> None:
+            await ws.reject(401, body=name)
+
+        raising = [Raising("on_handshake", LookupError())] if name == who else []
+        return App(connection_middleware=raising, exception_handlers={LookupError: deny})
+
+    outer, inner = app("outer"), app("inner")
+    inner.websocket_stream("/")(items)
+    outer.mount("/in", inner)
+    answered = await response_of(outer, "/in/")
+    assert (answered.status, answered.body) == (401, who.encode())
+
+
+async def test_a_request_for_events_that_no_stream_answers_meets_no_hook() -> None:
+    app = hooked(echo, Raising("on_handshake", LookupError()), http=PlainTextResponse("page"))
+    assert (await response_of(app)).body == b"page"
+    async with AsyncTestClient(app) as client:
+        assert (await client.http.get("/")).text == "page"
+
+
+async def test_who_tries_one_application_after_the_other_meets_the_hooks_of_the_last() -> None:
+    one = App(connection_middleware=[Marking("one", [])])
+    two = stream_app(items, connection_middleware=[Marking("two", [])])
+
+    async def either(scope: Scope, receive: Receive, send: Send) -> None:
+        async def nothing(message: Message) -> None: ...
+
+        await one(scope, receive, nothing)
+        await two(scope, receive, send)
+
+    assert events(await response_of(either))[0] == "item>two"
 
 
 # What it costs

@@ -18,6 +18,7 @@ from sse import ACCEPT, Event, end_watchers, events_of, http_scope, parse, respo
 from streaming import Generator, Lives, of, open_generators, pouring, stream_app, waiting
 from telex import App, Depends, Header, Query, Reject, SocketRoute, StreamEvent, WebSocket
 from telex._types import ASGIApp, Message, Receive, Scope, Send
+from telex.codecs import JSON
 from telex.lifecycle import Endpoint
 from telex.routing import _events
 from telex.routing._events import asks_for_events
@@ -246,6 +247,89 @@ async def test_middlewares_of_the_route_go_around_events_too() -> None:
 
     await response_of(app)
     assert kinds == ["websocket.accept", "websocket.send", "websocket.close"]
+
+
+# What the application decides
+
+
+class Shouting(JSON):
+    def encode(self, value: Any) -> str | bytes:
+        return f"{super().encode(value)!r}!"
+
+
+async def refused_with(ws: WebSocket, exc: Exception) -> None:
+    await ws.reject(418, body=str(exc))
+
+
+async def closed_with(ws: WebSocket, exc: Exception) -> None:
+    await ws.close(4000, str(exc))
+
+
+async def test_the_codec_of_the_application_makes_events() -> None:
+    async def stream() -> Generator:
+        yield [1]
+
+    async with events_of(stream_app(stream, codec=Shouting())) as answered:
+        assert (await answered.next()).data == "'[1]'!"
+
+
+async def test_of_mounted_applications_the_innermost_decides() -> None:
+    async def stream() -> Generator:
+        yield [1]
+
+    outer = App(codec=Shouting())
+    outer.mount("/in", stream_app(stream))
+    async with events_of(outer, "/in/") as answered:
+        assert (await answered.next()).data == "[1]"
+
+
+async def test_exception_handlers_of_the_application_answer_for_streams() -> None:
+    async def stream() -> Generator:
+        yield "item"
+        raise LookupError("gone")
+
+    app = stream_app(stream, exception_handlers={LookupError: closed_with})
+    assert (await last_event(app)).data == '{"code":4000,"reason":"gone"}'
+
+
+@pytest.mark.parametrize("where", ["dependency", "middleware"])
+async def test_exception_handlers_of_the_application_refuse_for_streams(where: str) -> None:
+    async def fail() -> None:
+        raise LookupError("gone")
+
+    def failing(app: ASGIApp) -> ASGIApp:
+        async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+            await fail()
+
+        return fails
+
+    async def needing(_: Annotated[None, Depends(fail)]) -> Generator:
+        yield "never"
+
+    needing.__annotations__["_"] = Annotated[None, Depends(fail)]
+    app = App(exception_handlers={LookupError: refused_with})
+    entries: Any = [Middleware(failing)] if where == "middleware" else []
+    app.websocket_stream("/", middleware=entries)(of_one if entries else needing)
+    answered = await response_of(app)
+    assert (answered.status, answered.body, answered.complete) == (418, b"gone", True)
+
+
+async def of_one() -> Generator:
+    yield "item"
+
+
+async def real() -> str:
+    return "real"
+
+
+async def test_dependencies_of_streams_can_be_overridden_for_tests() -> None:
+    async def stream(which: Annotated[str, Depends(real)]) -> Generator:
+        yield which
+
+    app = stream_app(stream)
+    app.dependency_overrides[real] = lambda: "other"
+    async with events_of(app) as answered:
+        assert (await answered.next()).data == "other"
 
 
 # Denials

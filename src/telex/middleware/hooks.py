@@ -17,28 +17,47 @@ They are registered on the connection and wrap neither `receive` nor `send`, so 
 faster path stays in use. Of a mounted application that is not Telex's they see the handshake and
 the end only. The record is `None` where nobody knows how it ended: such an application ended it,
 or the handshake was cancelled.
+
+A request for Server-Sent Events becomes a connection when its stream is found. Until then the
+middleware waits in the scope, and no other request ever meets it.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 from telex._link import LINK_KEY, Link
 from telex._progress import Filter
+from telex._settings import SETTINGS_KEY
 from telex._types import ASGIApp, Receive, Scope, Send
+from telex.middleware.errors import ErrorMiddleware
 from telex.websockets import WebSocket, link_of
 
 HOOKS: Final = ("on_handshake", "on_message", "on_send", "on_close")
 _PLAIN: Final = ("on_message", "on_send")
+
+_WAITING_KEY: Final = "telex.hooks"
+"""Key of the scope of a request under which connection middleware waits, the outermost first."""
+
+_PLACE: Final = frozenset(
+    ("app", "endpoint", "path", "path_params", "root_path", "route", SETTINGS_KEY)
+)
+"""Keys of the scope that mounts, routes and mounted applications change."""
+
+
+class _Waiting(NamedTuple):
+    middleware: HooksMiddleware
+    place: Mapping[str, Any]
 
 
 class HooksMiddleware:
     """An ASGI application that has every WebSocket connection go through connection middleware.
 
     Args:
-        app: What is behind it. HTTP and lifespan pass.
+        app: What is behind it. The lifespan passes, and HTTP but for streams of events.
         middleware: Objects with some of the hooks; the first is the outermost: it sees incoming
             messages first and outgoing ones last.
 
@@ -53,14 +72,63 @@ class HooksMiddleware:
             check_hooks(each)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; see the class."""
+        """Serve one connection or request; see the class."""
+        if scope["type"] == "http":
+            return await self._wait(scope, receive, send)
         if scope["type"] == "websocket":
             ws = WebSocket(scope, receive, send)
             for each in self._middleware:
                 await _attach(ws, each)
                 if link_of(ws).progress.over:
-                    return
-        await self.app(scope, receive, send)
+                    return None
+        return await self.app(scope, receive, send)
+
+    async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outer = scope.get(_WAITING_KEY, ())
+        # Not in a copy: who is outside may look for what is left in the scope, as for the route.
+        scope[_WAITING_KEY] = (*outer, _Waiting(self, _place(scope)))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            # The same scope may be tried on another application.
+            scope[_WAITING_KEY] = outer
+
+    def _around(self, app: ASGIApp) -> HooksMiddleware:
+        new = copy.copy(self)
+        new.app = app
+        return new
+
+
+def around_events(app: ASGIApp, request: Scope) -> ASGIApp:
+    """Put around a stream what WebSocket connections go through on their way to it.
+
+    That is the connection middleware that waits in the scope of a request for events, and the
+    answers to exceptions. Each middleware sees the scope as it was where it is, but for what
+    those outside of it have changed.
+
+    Args:
+        app: The application of the stream.
+        request: The scope of the request.
+
+    Returns:
+        An application for the scope of the WebSocket connection that the request has become.
+    """
+    app = _placed(ErrorMiddleware(app), _place(request))
+    for middleware, place in reversed(request.get(_WAITING_KEY, ())):
+        app = _placed(ErrorMiddleware(middleware._around(app)), place)
+    return app
+
+
+def _place(scope: Scope) -> dict[str, Any]:
+    return {key: scope[key] for key in _PLACE if key in scope}
+
+
+def _placed(app: ASGIApp, place: Mapping[str, Any]) -> ASGIApp:
+    def placed(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        kept = {key: value for key, value in scope.items() if key not in _PLACE}
+        return app({**kept, **place}, receive, send)
+
+    return placed
 
 
 async def attach(ws: WebSocket, middleware: object) -> None:

@@ -2,7 +2,7 @@
 
 A `GET` with `Accept: text/event-stream` on the path of a stream is served by the same route: to it
 the request is a WebSocket connection whose client never says anything. So binding, dependencies,
-middlewares and errors are the same.
+middlewares, also connection middleware, and errors are the same.
 
 Messages are counted, and the count is the id of the event, unless the stream gives one
 (`StreamEvent`); a client that connects again sends the last one as `Last-Event-ID`, where counting
@@ -24,6 +24,7 @@ from telex._json import encode_json
 from telex._types import DENIAL_EXTENSION, ASGIApp, Message, Receive, Scope, Send
 from telex.close_codes import CloseCode
 from telex.exceptions import MissingDependency
+from telex.middleware.hooks import around_events
 from telex.streams import LABELS_KEY, Label, Stream
 
 log: Final = logging.getLogger("telex")
@@ -89,7 +90,7 @@ async def serve_events(app: ASGIApp, scope: Scope, receive: Receive, send: Send)
     """Serve a request by the application of a stream route."""
     bridge = _Bridge(scope, receive, send)
     try:
-        await app(bridge.scope, bridge.receive, bridge.send)
+        await around_events(app, scope)(bridge.scope, bridge.receive, bridge.send)
     finally:
         await bridge.finish()
 
