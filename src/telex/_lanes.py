@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final
 
+from telex._uncancelled import is_being_cancelled
 from telex.tasks import ConnectionTasks
 
 Job = Callable[[], Awaitable[None]]
@@ -63,7 +64,7 @@ class Lanes:
                 self._tell()
                 await job()
         except asyncio.CancelledError as error:
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 raise
             # What it awaited was cancelled. A task that ends so ends without a word, and what
             # waits behind it would never run.
@@ -81,9 +82,3 @@ class Lanes:
     def _tell(self) -> None:
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
-
-
-def _is_being_cancelled() -> bool:
-    # Not where the error is caught: its traceback keeps that frame, and so what is in it.
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

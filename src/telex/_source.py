@@ -24,6 +24,7 @@ from typing import Any, Final
 from telex._failures import report
 from telex._progress import READING, Progress, passing
 from telex._types import CloseRecord, Message, Receive
+from telex._uncancelled import is_being_cancelled
 from telex.exceptions import WebSocketRuntimeError
 
 MAX_MESSAGES: Final = 32
@@ -85,12 +86,6 @@ def _size(message: Message) -> int:
     if data is None:
         data = message.get("bytes")
     return len(data) if isinstance(data, str | bytes | bytearray | memoryview) else 0
-
-
-def _is_cancelled() -> bool:
-    """Whether it is the current task that was cancelled, and not what it awaits."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 class AsgiSource:
@@ -276,7 +271,7 @@ class AsgiSource:
         try:
             self._arrived(await self._receive())
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if is_being_cancelled():
                 raise
             self._end(ABNORMAL)
         except Exception as exc:

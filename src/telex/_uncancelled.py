@@ -66,7 +66,7 @@ class Uncancelled(Generic[T]):
             self._work.close()
             raise
         except asyncio.CancelledError as exc:
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 if self._withheld is None:
                     raise
                 raise self._withheld from exc
@@ -76,7 +76,7 @@ class Uncancelled(Generic[T]):
         finally:
             self._timer.cancel()
             _within.set(outer)
-        if self._withheld is not None and _is_being_cancelled():
+        if self._withheld is not None and is_being_cancelled():
             raise self._withheld
         return result
 
@@ -175,6 +175,11 @@ def _finish(turn: asyncio.Future[None]) -> None:
         turn.set_result(None)
 
 
-def _is_being_cancelled() -> bool:
+def is_being_cancelled() -> bool:
+    """Whether it is the current task that was cancelled, and not what it awaits.
+
+    A function, for an error's traceback keeps the frame where it is caught, and so what is in it:
+    a task in a local would be a circle of references.
+    """
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
