@@ -221,7 +221,7 @@ async def test_a_value_that_cannot_be_sent_sends_and_consumes_nothing(
 @both_paths
 @pytest.mark.parametrize(
     "value",
-    ["\ud800", {"a": "\ud800"}, 10**5000, [Dog("\ud800")]],
+    ["\ud800", 10**5000, [10**5000]],
     ids=lambda value: str(type(value)),
 )
 async def test_what_cannot_be_expressed_is_a_value_error_and_sends_nothing(
