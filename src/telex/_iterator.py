@@ -43,3 +43,12 @@ class MessageIterator(AsyncIterator[Item], Generic[Item]):
         if self._inbox.progress.application is Phase.DISCONNECTED:
             return StopAsyncIteration()
         return error
+
+
+class Iterating:
+    """What can be iterated over has a link; a subclass may have an iterator of its own."""
+
+    _link: Link
+
+    def _iterate(self, convert: Callable[[str | bytes], Item]) -> MessageIterator[Item]:
+        return MessageIterator(self._link, convert)

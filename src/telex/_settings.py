@@ -30,6 +30,7 @@ class Settings:
         outbox: The bounds of `send_nowait`.
         codec: What makes values of messages.
         codecs: The same by subprotocol.
+        websocket_class: What handlers get, a subclass of `telex.WebSocket`; `None` for that.
     """
 
     debug: bool = False
@@ -41,6 +42,7 @@ class Settings:
     outbox: Outbox = field(default_factory=Outbox)
     codec: Codec = field(default_factory=JSON)
     codecs: Mapping[str, Codec] = field(default_factory=dict)
+    websocket_class: type[Any] | None = None
 
 
 DEFAULTS: Final = Settings()

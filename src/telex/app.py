@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from starlette.middleware import Middleware
 
@@ -66,6 +66,8 @@ class App:
         debug: Show clients what exceptions say. Never in production.
 
     Attributes:
+        websocket_class: For subclasses: what handlers get, a subclass of `WebSocket`.
+        router_class: For subclasses: what routes are registered on, a subclass of `Router`.
         state: Yours; a place for what handlers share.
         dependency_overrides: For tests: what is called in place of a dependency, by the function
             that is named in `Depends`. Looked at for each connection.
@@ -73,6 +75,9 @@ class App:
     Raises:
         ValueError: A negative `disconnect_grace`, or something that is no origin.
     """
+
+    websocket_class: ClassVar[type[WebSocket]] = WebSocket
+    router_class: ClassVar[type[Router]] = Router
 
     def __init__(
         self,
@@ -106,14 +111,17 @@ class App:
             outbox=outbox or Outbox(),
             codec=JSON() if codec is None else codec,
             codecs=dict(codecs or {}),
+            websocket_class=None if self.websocket_class is WebSocket else self.websocket_class,
         )
         self._http, self._lifespan = http, lifespan
         self._lifespan_state: MutableMapping[str, Any] | None = None
-        self._router = Router(routes, socket_middlewares=socket_middlewares, http=http)
-        hooks = tuple(connection_middleware)
-        inner = HooksMiddleware(self._dispatch, hooks) if hooks else self._dispatch
-        stack = wrap_app(inner, middleware, "the application")
+        self._router = self.router_class(routes, socket_middlewares=socket_middlewares, http=http)
+        stack = wrap_app(self._hooked(connection_middleware), middleware, "the application")
         self._stack = ErrorMiddleware(OriginMiddleware(stack, allowed_origins))
+
+    def _hooked(self, connection_middleware: Iterable[object]) -> ASGIApp:
+        hooks = tuple(connection_middleware)
+        return HooksMiddleware(self._dispatch, hooks) if hooks else self._dispatch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope: lifespan, HTTP or WebSocket."""

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from telex._iterator import MessageIterator
+from telex._iterator import Iterating, MessageIterator
 from telex._json import decode_json, encode_json
-from telex._link import Link
 from telex._payload import checked_bytes, checked_text
 from telex.exceptions import WebSocketFrameError, WebSocketModeError
 
 Mode = Literal["text", "binary"]
 
 
-class Frames:
+class Frames(Iterating):
     """The part of `WebSocket` that moves messages."""
-
-    _link: Link
 
     async def receive_text(self) -> str:
         """Return the next message, which must be text.
@@ -162,7 +159,7 @@ class Frames:
             WebSocketDisconnect: Out of the loop: the peer had left before the loop was begun.
             WebSocketRuntimeError: Out of the loop: not accepted yet.
         """
-        return MessageIterator(self._link, _as_text)
+        return self._iterate(_as_text)
 
     def iter_bytes(self) -> MessageIterator[bytes]:
         """Iterate over binary messages until the connection ends; otherwise like `iter_text`.
@@ -172,7 +169,7 @@ class Frames:
             WebSocketDisconnect: Out of the loop: the peer had left before the loop was begun.
             WebSocketRuntimeError: Out of the loop: not accepted yet.
         """
-        return MessageIterator(self._link, _as_bytes)
+        return self._iterate(_as_bytes)
 
     def iter_json(self, mode: Mode = "text") -> MessageIterator[Any]:
         """Iterate over messages decoded from JSON until the connection ends, like `iter_text`.
@@ -187,11 +184,11 @@ class Frames:
             WebSocketDisconnect: Out of the loop: the peer had left before the loop was begun.
             WebSocketRuntimeError: Out of the loop: not accepted yet.
         """
-        return MessageIterator(self._link, _decoder(mode))
+        return self._iterate(_decoder(mode))
 
     def __aiter__(self) -> MessageIterator[str | bytes]:
         """Iterate over messages as they come, `str` or `bytes`; otherwise like `iter_text`."""
-        return MessageIterator(self._link, _as_it_is)
+        return self._iterate(_as_it_is)
 
 
 def _as_it_is(data: str | bytes) -> str | bytes:

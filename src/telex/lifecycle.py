@@ -34,7 +34,7 @@ from telex._watch import DisconnectWatch
 from telex.close_codes import CloseCode
 from telex.context import current
 from telex.middleware.errors import answer, deny_or_close
-from telex.websockets import WebSocket, link_of
+from telex.websockets import WebSocket, face_of, link_of
 
 log: Final = logging.getLogger("telex")
 
@@ -59,7 +59,8 @@ def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> AS
         owner = LINK_KEY not in scope
         ws = WebSocket(scope, receive, send)
         link = link_of(ws)
-        token = current.set(ws)
+        cls = settings_of(scope).websocket_class
+        token = current.set(ws if cls is None else face_of(ws, cls))
         link.supervised = True
         try:
             await _run(endpoint, ws)

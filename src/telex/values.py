@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Final, TypeVar, overload
 
-from telex._iterator import MessageIterator
-from telex._link import Link
+from telex._iterator import Iterating, MessageIterator
 from telex._payload import checked_bytes, checked_text
 from telex._replies import replies_of
 from telex._settings import settings_of
@@ -22,11 +21,10 @@ T = TypeVar("T")
 _AS_IT_IS: Final = (str, bytes, bytearray, memoryview)
 
 
-class Values:
+class Values(Iterating):
     """The part of `WebSocket` that moves typed values, by the codec of the connection."""
 
     scope: Scope
-    _link: Link
 
     @property
     def codec(self) -> Codec:
@@ -93,7 +91,7 @@ class Values:
             WebSocketDisconnect: Out of the loop: the peer had left before the loop was begun.
             WebSocketRuntimeError: Out of the loop: not accepted yet.
         """
-        return MessageIterator(self._link, reader(self.codec, tp))
+        return self._iterate(reader(self.codec, tp))
 
     async def send_value(self, value: Any) -> None:
         """Send a value as one message: `str` as text, `bytes` as binary, the rest by the codec.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from starlette.responses import Response
 
@@ -33,6 +33,8 @@ from telex.exceptions import (
 from telex.frames import Frames
 from telex.tasks import ConnectionTasks
 from telex.values import Values
+
+F = TypeVar("F", bound="WebSocket")
 
 
 class WebSocket(Frames, Values, Connection):
@@ -362,6 +364,11 @@ class WebSocket(Frames, Values, Connection):
 def link_of(ws: WebSocket) -> Link:
     """Return the engine under a connection; for Telex itself."""
     return ws._link
+
+
+def face_of(ws: WebSocket, cls: type[F]) -> F:
+    """Return a connection as an object of a class: itself, or another face of the same link."""
+    return ws if isinstance(ws, cls) else cls(ws.scope, *ws._link.asgi)
 
 
 class WebSocketClose:

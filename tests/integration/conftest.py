@@ -9,16 +9,20 @@ from integration.servers import KINDS, Kind, Server, Start, start, stop
 
 APP = "integration.app:served"
 
+DOCUMENTED = ["telex", "uvicorn websockets", "uvicorn websockets-sansio", "uvicorn wsproto"]
+DOCUMENTED += ["hypercorn"]
+"""The servers that run the examples of other frameworks' documents."""
+
 
 @pytest.fixture(scope="session")
 def start_once() -> Iterator[Start]:
     """Starts a server for a purpose at its first use; all are stopped at the end of the session."""
     running: dict[tuple[str, str], Server] = {}
 
-    def get(kind: Kind, purpose: str) -> Server:
+    def get(kind: Kind, purpose: str, app: str = APP) -> Server:
         key = (kind.name, purpose)
         if key not in running:
-            running[key] = server = start(kind, APP)
+            running[key] = server = start(kind, app)
             server.wait_until_it_answers()
         server = running[key]
         server.begin()
@@ -43,6 +47,20 @@ def quiet_server(request: pytest.FixtureRequest, start_once: Start) -> Iterator[
     """
     server = start_once(KINDS[request.param], "quiet tests")
     yield server
+    assert_quiet(server)
+
+
+@pytest.fixture(params=DOCUMENTED)
+def documents(request: pytest.FixtureRequest, start_once: Start) -> Iterator[Server]:
+    """Servers with the examples of other frameworks' documents, see `documents_app`."""
+    served = "integration.documents_app:served"
+    server = start_once(KINDS[request.param], "documents", served)
+    yield server
+    assert_quiet(server)
+
+
+def assert_quiet(server: Server) -> None:
+    """Make sure that nothing went wrong on a server in this test."""
     assert "Traceback" not in server.new_output
     assert "never awaited" not in server.new_output
     assert "never retrieved" not in server.new_output

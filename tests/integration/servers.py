@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 TESTS = Path(__file__).parents[1]
 
@@ -158,8 +159,10 @@ class Server:
         self._process.wait(DEADLINE)
 
 
-Start = Callable[[Kind, str], Server]
-"""Starts a server for a purpose at its first use, and gives the same one out after that."""
+class Start(Protocol):
+    """Starts a server for a purpose at its first use, and gives the same one out after that."""
+
+    def __call__(self, kind: Kind, purpose: str, app: str = ..., /) -> Server: ...
 
 
 def free_port() -> int:

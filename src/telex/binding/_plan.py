@@ -21,7 +21,7 @@ from telex.binding._steps import Dependency, Given, Kind, Payload, Plan, Step, V
 from telex.connection import Connection
 from telex.datastructures import State
 from telex.params import DependencyScope, Depends, Param, Path
-from telex.websockets import WebSocket, link_of
+from telex.websockets import WebSocket, face_of
 
 CONNECTION_NAMES: Final = ("websocket", "ws")
 
@@ -217,13 +217,11 @@ def _itself(ws: WebSocket) -> WebSocket:
 
 def _face(cls: type[WebSocket]) -> Callable[[WebSocket], WebSocket]:
     """Return what gives the connection as an object of a class, another one over the same link."""
-    if cls is WebSocket:
-        return _itself
+    return _itself if cls is WebSocket else functools.partial(_as, cls)
 
-    def face(ws: WebSocket) -> WebSocket:
-        return ws if isinstance(ws, cls) else cls(ws.scope, *link_of(ws).asgi)
 
-    return face
+def _as(cls: type[WebSocket], ws: WebSocket) -> WebSocket:
+    return face_of(ws, cls)
 
 
 def _value(parameter: Declared, marker: Param) -> Value:

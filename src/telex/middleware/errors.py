@@ -46,7 +46,7 @@ from telex.exceptions import (
     WebSocketException,
     WebSocketExpectError,
 )
-from telex.websockets import WebSocket, link_of
+from telex.websockets import WebSocket, face_of, link_of
 
 log: Final = logging.getLogger("telex")
 
@@ -73,7 +73,8 @@ async def answer(ws: WebSocket, exc: BaseException, settings: Settings) -> None:
     handler = find_handler(exc, settings)
     if handler is not None:
         try:
-            await _handled(ws, exc, handler)
+            cls = settings.websocket_class
+            await _handled(ws if cls is None else face_of(ws, cls), exc, handler)
             return
         except Exception as second:
             exc = _essence(ws, second)
