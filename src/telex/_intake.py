@@ -100,7 +100,7 @@ class Intake:
             return
         code = CloseCode.INVALID_PAYLOAD if error.malformed else CloseCode.UNSUPPORTED_DATA
         reason = "; ".join(f"{each['path']}: {each['message']}" for each in errors[:1])
-        await self._ws.close(code, reason)
+        await link_of(self._ws).close(code, reason)
 
     async def _tell(self, message: str | bytes, errors: list[dict[str, str]]) -> bool:
         """Tell the client what is wrong; say whether the codec has words for it."""

@@ -108,7 +108,8 @@ class SocketView:
                 handler was cancelled or the connection broke.
         """
         if may_send(close_code):
-            await self.websocket.close(close_code)
+            # Not by the face, for which closing a second time may be a mistake.
+            await link_of(self.websocket).close(close_code)
 
 
 def view_endpoint(cls: type[SocketView]) -> Endpoint:
@@ -161,7 +162,7 @@ async def _receive_all(view: SocketView) -> None:
             data = _decode(message, encoding)
         except (WebSocketFrameError, json.JSONDecodeError) as exc:
             log.info("%s sent a message that is not %s: %s", peer_name(ws.scope), encoding, exc)
-            await ws.close(CloseCode.UNSUPPORTED_DATA, f"expected {encoding}")
+            await link_of(ws).close(CloseCode.UNSUPPORTED_DATA, f"expected {encoding}")
             return
         await view.on_receive(data)
 

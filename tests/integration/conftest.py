@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -75,5 +76,7 @@ def pytest_runtest_makereport(
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
             if isinstance(value, Server):
-                report.sections.append((f"Output of {value}", value.new_output))
+                # It is gone with the session when the last test fails.
+                with contextlib.suppress(FileNotFoundError):
+                    report.sections.append((f"Output of {value}", value.new_output))
     return report

@@ -73,8 +73,7 @@ async def answer(ws: WebSocket, exc: BaseException, settings: Settings) -> None:
     handler = find_handler(exc, settings)
     if handler is not None:
         try:
-            cls = settings.websocket_class
-            await _handled(ws if cls is None else face_of(ws, cls), exc, handler)
+            await _handled(ws, exc, handler, settings.websocket_class)
             return
         except Exception as second:
             exc = _essence(ws, second)
@@ -139,8 +138,10 @@ def _essence(ws: WebSocket, exc: BaseException) -> BaseException:
     return WebSocketDisconnect(exc.code, exc.reason)
 
 
-async def _handled(ws: WebSocket, exc: BaseException, handler: ExceptionHandler) -> None:
-    result = handler(ws, exc)
+async def _handled(
+    ws: WebSocket, exc: BaseException, handler: ExceptionHandler, face: type[WebSocket] | None
+) -> None:
+    result = handler(ws if face is None else face_of(ws, face), exc)
     if inspect.isawaitable(result):
         result = await result
     if isinstance(result, Response) and link_of(ws).progress.application is Phase.CONNECTING:

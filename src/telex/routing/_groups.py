@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import EllipsisType
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from starlette.middleware import Middleware
 
@@ -38,7 +38,13 @@ class RouteOptions(TypedDict, total=False):
 
 
 class Registry(ABC):
-    """What routes can be registered on."""
+    """What routes can be registered on.
+
+    Attributes:
+        route_class: For subclasses: what is made of a handler, a subclass of `SocketRoute`.
+    """
+
+    route_class: ClassVar[type[SocketRoute]] = SocketRoute
 
     @abstractmethod
     def add(self, item: Addable) -> None:
@@ -58,7 +64,7 @@ class Registry(ABC):
         _check_path(path, "websocket")
 
         def register(endpoint: E) -> E:
-            self.add(SocketRoute(path, endpoint, **options))
+            self.add(self.route_class(path, endpoint, **options))
             return endpoint
 
         return register
@@ -97,7 +103,7 @@ class Registry(ABC):
                 concurrency=concurrency,
                 key=key,
             )
-            self.add(SocketRoute(path, listener, **options))
+            self.add(self.route_class(path, listener, **options))
             return fn
 
         return register
@@ -117,7 +123,7 @@ class Registry(ABC):
         _check_path(path, "websocket_stream")
 
         def register(fn: F) -> F:
-            self.add(SocketRoute(path, Stream(fn), **options))
+            self.add(self.route_class(path, Stream(fn), **options))
             return fn
 
         return register

@@ -122,7 +122,8 @@ class Served:
         self._names = map(str, itertools.count())
         self._clients: list[socket.socket] = []
         self._uds = os.fspath(directory / "socket")
-        self._trust: ssl.SSLContext | None = None
+        self.trust: ssl.SSLContext | None = None
+        """What a client trusts, `None` without TLS."""
         if venue.transport == "tls":
             options |= {"ssl_certfile": self._certificate(directory)}
         if venue.transport == "unix":
@@ -160,8 +161,8 @@ class Served:
         authority = trustme.CA()
         certificate = directory / "server.pem"
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
-        self._trust = ssl.create_default_context()
-        authority.configure_trust(self._trust)
+        self.trust = ssl.create_default_context()
+        authority.configure_trust(self.trust)
         return os.fspath(certificate)
 
     def _run(self) -> None:
@@ -180,6 +181,16 @@ class Served:
         self, timeout: float = DEADLINE, receive_buffer: int | None = None
     ) -> socket.socket:
         """Return a connected socket, which is closed when the test has ended."""
+        sock = self.connect_without_tls(timeout, receive_buffer)
+        if self.trust is not None:
+            sock = self.trust.wrap_socket(sock, server_hostname="127.0.0.1")
+            self._clients.append(sock)
+        return sock
+
+    def connect_without_tls(
+        self, timeout: float = DEADLINE, receive_buffer: int | None = None
+    ) -> socket.socket:
+        """Return a socket like `connect`, for a client that begins TLS by itself."""
         unix = self.venue.transport == "unix"
         sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         if receive_buffer is not None:
@@ -190,14 +201,11 @@ class Served:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(timeout)
         sock.connect(self._uds if unix else ("127.0.0.1", self.port))
-        if self._trust is not None:
-            sock = self._trust.wrap_socket(sock, server_hostname="127.0.0.1")
-            self._clients.append(sock)
         return sock
 
     @property
     def url(self) -> str:
-        scheme = "ws" if self._trust is None else "wss"
+        scheme = "ws" if self.trust is None else "wss"
         port = 80 if self.venue.transport == "unix" else self.port
         return f"{scheme}://127.0.0.1:{port}/"
 

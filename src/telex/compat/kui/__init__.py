@@ -1,1 +1,1 @@
-"""Kui."""
+"""Kui: see `telex.compat.kui.asgi`."""
