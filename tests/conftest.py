@@ -1,4 +1,4 @@
-"""What holds for every test: nothing is left running behind it."""
+"""What holds for every test: it carries known statements, nothing is left running behind it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
+import rows
 from telex.routing._convertors import _CONVERTORS
 
 TURNS = 20
@@ -19,10 +20,28 @@ hypothesis.settings.register_profile("telex", deadline=None)
 hypothesis.settings.load_profile("telex")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--row",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only tests that carry this statement of tests/specification (K7, or K7,K8)",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "leaves_tasks: the test leaves tasks behind and knows that it does"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    rows.check(items)
+    ids = rows.asked_for(config.getoption("row"))
+    if ids:
+        items[:], others = rows.divide(items, ids)
+        config.hook.pytest_deselected(items=others)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

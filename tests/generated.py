@@ -1,12 +1,14 @@
-"""The sections of the documentation that are made from the code. `python tests/generated.py`."""
+"""Sections of the docs that are made from the code and data. `python tests/generated.py`."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
+import compatibility
 from integration import capabilities
 from pages import ROOT
 from telex import exceptions, lifecycle
@@ -89,6 +91,20 @@ SECTIONS: dict[str, dict[str, Callable[[], str]]] = {
         "versions": capabilities.versions,
         "application": capabilities.application,
         "facts": capabilities.facts,
+    },
+    "docs/compatibility.md": {
+        "counts": compatibility.counts,
+        "kui": functools.partial(compatibility.statements, "kui"),
+        "kui-chinese": functools.partial(compatibility.repeats, "kui"),
+        "kui-differs": functools.partial(compatibility.differences, "kui"),
+        "view": functools.partial(compatibility.statements, "view"),
+        "view-differs": functools.partial(compatibility.differences, "view"),
+        "lilya": functools.partial(compatibility.statements, "lilya"),
+        "lilya-differs": functools.partial(compatibility.differences, "lilya"),
+        "genro": functools.partial(compatibility.statements, "genro"),
+        "genro-differs": functools.partial(compatibility.differences, "genro"),
+        "disagree": compatibility.conflicts,
+        "traps": compatibility.traps,
     },
 }
 """By file and by the name in `<!-- generated: name -->`."""

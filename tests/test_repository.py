@@ -166,19 +166,6 @@ def test_no_module_imports_from_the_top_of_the_package() -> None:
     assert from_top == []
 
 
-def test_rows_are_ids_of_the_specification() -> None:
-    marks = re.compile(r"mark\.row\(([^)]*)\)")
-    ids = re.compile(r'"[A-Z]{1,2}[0-9]+"(, *"[A-Z]{1,2}[0-9]+")*,?')
-    wrong = [
-        f"{relative(path)}: {arguments}"
-        for path in TESTS
-        if path != Path(__file__)
-        for arguments in marks.findall(read(path))
-        if not ids.fullmatch(re.sub(r"\s+", " ", arguments).strip())
-    ]
-    assert wrong == []
-
-
 PARTS = 6
 """Processes in which modules are imported alone; one would take too long on a busy machine."""
 

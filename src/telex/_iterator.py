@@ -34,6 +34,9 @@ class MessageIterator(AsyncIterator[Item], Generic[Item]):
     def __anext__(self) -> Coroutine[Any, Any, Item]:
         return self._inbox.iterate(self._convert, self._over)
 
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to give back. For `contextlib.aclosing`."""
+
     def _over(self, error: WebSocketHandshakeError) -> Exception:
         if isinstance(error, WebSocketDisconnect):
             if self._ended:

@@ -209,7 +209,7 @@ class Values(Iterating):
         """
         read = reader(self.codec, type(value))
         received: T = read(await self._link.inbox.read())
-        if not _same(received, value):
+        if not same(received, value):
             raise WebSocketExpectError(f"expected {value!r}, got {shorten(received)}")
         return received
 
@@ -259,17 +259,17 @@ def payload(codec: Codec, value: Any) -> str | bytes:
     return checked_text(value) if isinstance(value, str) else checked_bytes(value)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Compare values of JSON and their like exactly: `True` is not `1`, also deep inside."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
         same_keys = set(map(_exact, one)) == set(map(_exact, other))
-        return same_keys and all(_same(one[key], other[key]) for key in one)
+        return same_keys and all(same(one[key], other[key]) for key in one)
     if isinstance(one, (set, frozenset)):
         return set(map(_exact, one)) == set(map(_exact, other))
     if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
 
 
