@@ -11,13 +11,6 @@ ORDER = ("OK", "INFORMATIONAL", "NON-STRICT", "UNIMPLEMENTED", "FAILED")
 
 GOOD = {"OK", "INFORMATIONAL"}
 
-SAY_TOO_MUCH = {"7.1.6"}
-"""Cases whose client sends something behind its close frame, which it may not (RFC 6455 §5.5.1).
-
-When that comes after our side has hung up, TCP resets the connection, and the client may not read
-our close frame: whether it does is a matter of timing.
-"""
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -80,7 +73,7 @@ class Verdict:
         """Whether that is what a strict server does, with or without compression."""
         if self.is_compression and not compression:
             return self.word == "UNIMPLEMENTED"
-        return self.word in GOOD and (self.clean or self.case in SAY_TOO_MUCH)
+        return self.word in GOOD and self.clean
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:

@@ -28,6 +28,7 @@ from server.transports import (
 )
 from telex._types import CloseRecord
 from telex.server._channel import CLOSE_TIMEOUT, Channel
+from telex.server._linger import LINGER_TIMEOUT
 from telex.server._outbound import ClientDisconnected
 from telex.server._violation import Violation
 
@@ -178,13 +179,19 @@ async def test_a_close_frame_is_answered_with_its_code(
     assert channel.closed == CloseRecord(code, reason, "client")
     assert connection.polled() == ["last"]
     assert connection.closes == [answer]
-    assert connection.transport.closing
+    assert connection.transport.shut
     with pytest.raises(ClientDisconnected):
         channel.write_text("x")
     with pytest.raises(ClientDisconnected):
         channel.write_bytes(b"x")
     await turns()
+    assert not connection.transport.closing
+    assert connection.lost == 0
+    connection.transport.feed_eof()
+    assert connection.transport.closing
+    await turns()
     assert connection.lost == 1
+    await asyncio.sleep(2 * CLOSE_TIMEOUT)
     assert not connection.transport.aborted
 
 
@@ -238,26 +245,34 @@ async def test_nothing_counts_behind_a_close_frame(behind: bytes, apart: bool) -
     connection = opened()
     if apart:
         connection.transport.feed(frame(CLOSE, closing(1000)))
-        connection.transport.feed(behind)
+        await turns()
+        assert connection.transport.feed(behind) == b""
     else:
-        connection.transport.feed(frame(CLOSE, closing(1000)) + behind)
+        assert connection.transport.feed(frame(CLOSE, closing(1000)) + behind) == b""
     assert connection.channel.closed == CloseRecord(1000, "", "client")
-    assert connection.closes == [closing(1000)]
+    assert connection.transport.frames() == [(FIN | CLOSE, closing(1000))]
     assert connection.polled() == []
+    assert not connection.transport.closing
+    connection.transport.feed_eof()
     await turns()
     assert connection.lost == 1
 
 
+@pytest.mark.parametrize(("buffered", "timeout"), [(0, LINGER_TIMEOUT), (1, CLOSE_TIMEOUT)])
 @in_no_time
-async def test_a_client_that_reads_nothing_more_is_dropped_after_its_close() -> None:
+async def test_a_client_that_does_not_hang_up_is_dropped_after_its_close(
+    buffered: int, timeout: float
+) -> None:
+    """It has longer when it has yet to read what was sent before."""
     connection = opened()
-    connection.transport.buffered = 1
+    connection.transport.buffered = buffered
     connection.transport.feed(frame(CLOSE))
-    handle = connection.channel._deadline
-    assert handle is not None
-    assert handle.when() == pytest.approx(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
-    await turns()
-    assert handle.cancelled()
+    await asyncio.sleep(timeout - 0.1)
+    assert not connection.transport.closing
+    assert connection.lost == 0
+    await asyncio.sleep(0.2)
+    assert connection.transport.aborted
+    assert connection.lost == 1
 
 
 # --- we close ---
@@ -273,8 +288,12 @@ async def test_our_close_waits_for_that_of_the_client() -> None:
     connection.transport.feed(frame(TEXT, b"late") + frame(PING))
     assert connection.polled() == []
     connection.transport.feed(frame(CLOSE, closing(1001)))
-    assert connection.transport.closing
+    assert connection.transport.shut
     assert connection.transport.written == b""
+    await turns()
+    assert not connection.transport.closing
+    connection.transport.feed_eof()
+    assert connection.transport.closing
     await turns()
     assert connection.lost == 1
     await asyncio.sleep(2 * CLOSE_TIMEOUT)
@@ -323,7 +342,7 @@ async def test_whoever_closes_reads_up_to_the_clients_close_though_nobody_takes_
     connection.channel.close(1000, "")
     assert not connection.transport.paused
     connection.transport.feed(frame(TEXT) * 100 + frame(CLOSE))
-    assert connection.transport.closing
+    assert connection.transport.shut
     assert connection.polled() == ["", ""]
 
 
@@ -332,8 +351,10 @@ async def test_what_follows_the_clients_answer_ends_it_too() -> None:
     connection = opened()
     connection.channel.close(1000, "")
     connection.transport.feed(b"\xff\xff")
-    assert connection.transport.closing
+    assert connection.transport.shut
     assert connection.closes == [closing(1000)]
+    connection.transport.feed_eof()
+    assert connection.transport.closing
 
 
 @in_no_time

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from server.channels import BAD, LOST, MOMENT, opened
+from server.channels import BAD, LOST, MOMENT, Connection, opened
 from server.transports import (
     BINARY,
     CLOSE,
@@ -25,7 +25,7 @@ from server.transports import (
     turns,
 )
 from telex._types import CloseRecord
-from telex.server._channel import Channel
+from telex.server._channel import CLOSE_TIMEOUT, Channel
 from telex.server._linger import LINGER_TIMEOUT
 from telex.server._outbound import ClientDisconnected
 
@@ -192,6 +192,160 @@ async def test_a_mistake_of_ours_is_reported_and_ends_it(
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
     assert connection.closes == [closing(1011)]
+
+
+# --- all was said, and the client is to hang up ---
+
+
+def say_all(connection: Connection, how: str) -> None:
+    """Have both sides send a close frame, or us, and the client nonsense."""
+    if how != "client":
+        connection.channel.close(1000, "")
+    connection.transport.feed(b"\xff\xff" if how == "nonsense" else frame(CLOSE, closing(1000)))
+
+
+WAYS = pytest.mark.parametrize("how", ["client", "server", "nonsense"])
+
+
+@WAYS
+@in_no_time
+async def test_what_comes_behind_the_last_frame_is_thrown_away_and_changes_nothing(
+    how: str,
+) -> None:
+    connection = opened()
+    say_all(connection, how)
+    assert connection.closes == [closing(1000)]
+    kept = connection.channel.closed
+    flood = frame(BINARY, bytes(100_000)) * 10
+    for _ in range(10):
+        for data in (flood, frame(PING), frame(CLOSE, closing(1001)), b"\xff\xff", BAD):
+            assert connection.transport.feed(data) == b""
+        # Time is the bound, however much comes.
+        await asyncio.sleep((LINGER_TIMEOUT - 0.1) / 10)
+    assert connection.transport.written == b""
+    assert connection.polled() == []
+    assert connection.channel.closed is kept
+    assert not connection.transport.closing
+    await asyncio.sleep(0.2)
+    assert connection.transport.aborted
+    assert connection.lost == 1
+
+
+@pytest.mark.parametrize("buffered", [0, 1])
+@pytest.mark.parametrize(
+    "behind", [frame(TEXT)[:1], frame(TEXT), frame(PING), frame(CLOSE), b"\xff\xff", BAD]
+)
+@in_no_time
+async def test_a_parser_reads_no_more_than_the_first_of_what_comes_behind(
+    behind: bytes, buffered: int
+) -> None:
+    connection = opened()
+    connection.transport.buffered = buffered
+    connection.transport.feed(frame(CLOSE, closing(1000)))
+    parser = connection.transport.get_protocol()
+    await turns()
+    assert connection.transport.get_protocol() is parser
+    connection.transport.feed(behind)
+    assert connection.transport.get_protocol() is not parser
+    assert connection.channel._parser is None
+    await asyncio.sleep((CLOSE_TIMEOUT if buffered else LINGER_TIMEOUT) - 0.1)
+    assert not connection.transport.closing
+    await asyncio.sleep(0.2)
+    assert connection.transport.aborted
+    assert connection.lost == 1
+
+
+@WAYS
+@pytest.mark.parametrize("buffered", [0, 1])
+@in_no_time
+async def test_over_tls_both_sides_are_shut_after_the_last_frame(how: str, buffered: int) -> None:
+    connection = opened(tls=True)
+    connection.transport.buffered = buffered
+    say_all(connection, how)
+    assert connection.closes == [closing(1000)]
+    assert connection.transport.closing
+    # A client that reads nothing more cannot keep what is buffered for ever.
+    handle = connection.channel._deadline
+    assert (handle is not None) == (how != "client" or buffered == 1)
+    if handle is not None:
+        assert handle.when() == pytest.approx(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
+    await turns()
+    assert connection.lost == 1
+    assert handle is None or handle.cancelled()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("behind", [b"", frame(BINARY, bytes(300_000))[:-1]])
+@pytest.mark.parametrize("last", [frame(CLOSE), frame(3), BAD], ids=["close", "bad", "text"])
+@in_no_time
+async def test_no_big_buffer_is_kept_until_the_client_hangs_up(
+    last: bytes, behind: bytes, apart: bool
+) -> None:
+    connection = opened()
+    waiter = connection.channel.wait()
+    connection.transport.feed(frame(BINARY, bytes(300_000)) + (b"" if apart else last + behind))
+    if apart:
+        connection.transport.feed(last + behind)
+    assert waiter.done()
+    assert connection.polled() == [bytes(300_000)]
+    assert connection.transport.shut
+    await turns()
+    assert connection.channel._parser is None
+    assert len(connection.channel.view) <= 4096
+    assert connection.channel.compression is None
+    assert connection.channel._assembly is None
+    protocol: Any = connection.transport.get_protocol()
+    others: Any = opened(BAD).transport.get_protocol()
+    assert protocol.get_buffer(-1) is others.get_buffer(-1)
+    await asyncio.sleep(LINGER_TIMEOUT + 0.1)
+
+
+@WAYS
+@in_no_time
+async def test_a_client_that_is_gone_before_it_is_asked_is_let_go(how: str) -> None:
+    connection = opened()
+    connection.transport.vanished = True
+    say_all(connection, how)
+    assert connection.transport.aborted
+    await turns()
+    assert connection.lost == 1
+    assert connection.channel.closed is not None
+    assert connection.channel.closed.code == 1000
+
+
+@in_no_time
+async def test_a_client_whose_close_cannot_be_answered_is_not_asked() -> None:
+    connection = opened()
+    connection.transport.breaks = True
+    connection.transport.feed(frame(CLOSE, closing(1000)))
+    assert connection.channel.closed == CloseRecord(1000, "", "client")
+    assert not connection.transport.shut
+    await turns()
+    assert connection.lost == 1
+
+
+@in_no_time
+async def test_who_aborts_does_not_wait_for_the_client_to_hang_up() -> None:
+    connection = opened()
+    say_all(connection, "client")
+    connection.channel.close(1011, "")
+    assert not connection.transport.closing
+    connection.channel.abort()
+    assert connection.transport.aborted
+    await turns()
+    assert connection.lost == 1
+    assert connection.channel.closed == CloseRecord(1000, "", "client")
+
+
+@in_no_time
+async def test_a_close_frame_that_came_with_what_stopped_the_reading_is_no_dead_end() -> None:
+    connection = opened(max_messages=2)
+    connection.transport.feed(frame(TEXT) * 2 + frame(CLOSE, closing(1000)))
+    assert not connection.transport.paused
+    assert connection.polled() == ["", ""]
+    connection.transport.feed_eof()
+    await turns()
+    assert connection.lost == 1
 
 
 # --- the transport is gone ---

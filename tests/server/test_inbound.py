@@ -55,6 +55,7 @@ class Incoming(Inbound):
         self.controls: list[tuple[int, bytes]] = []
         self.violations: list[int] = []
         self.parted = 0
+        self.surplus = 0
 
     def on_control(self, first_byte: int, payload: bytes) -> None:
         if first_byte == FIN | CLOSE and payload == b"bad":
@@ -67,6 +68,9 @@ class Incoming(Inbound):
 
     def part(self) -> None:
         self.parted += 1
+
+    def on_surplus(self) -> None:
+        self.surplus += 1
 
     def come(self, first_byte: int, payload: bytes | str = b"") -> None:
         """Have a frame come."""
@@ -172,7 +176,9 @@ async def test_nothing_but_a_close_frame_is_taken_when_nothing_is_expected() -> 
     for first in (FIN | TEXT, FIN | BINARY, TEXT, FIN | CONTINUATION, FIN | PING):
         inbound.come(first, b"late")
     inbound.on_unfinished(frame(TEXT, b"\xff"), begins=True)
+    assert inbound.surplus == 6
     inbound.come(FIN | CLOSE, b"")
+    assert inbound.surplus == 6
     assert inbound.controls == [(FIN | CLOSE, b"")]
     assert inbound.violations == []
     assert inbound.polled() == ["before"]

@@ -30,6 +30,7 @@ from server.transports import (
     in_no_time,
     turns,
 )
+from telex.server._linger import LINGER_TIMEOUT
 
 # --- the end of an application ---
 
@@ -65,6 +66,8 @@ async def test_the_end_of_an_application_is_told_with_a_code(
         assert records[0].exc_info is not None
         assert records[0].exc_info[0] is ZeroDivisionError
     served.transport.feed(frame(CLOSE, closing(code)))
+    assert served.transport.shut
+    served.transport.feed_eof()
     assert served.transport.closing
 
 
@@ -113,6 +116,37 @@ async def test_a_body_without_its_end_ends_with_a_reset() -> None:
     assert served.transport.aborted
 
 
+@in_no_time
+async def test_an_application_hears_of_the_end_before_its_client_hangs_up() -> None:
+    events: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await receive()
+        events.extend([await receive(), await receive()])
+        try:
+            await send({"type": "websocket.send", "text": "late"})
+        except OSError:
+            events.append("gone")
+        await asyncio.sleep(1)
+        served.transport.feed(b"behind the close frame")
+        events.append(await receive())
+
+    served = Served(app)
+    await served.opened()
+    served.transport.feed(frame(TEXT, b"last") + frame(CLOSE, closing(4001, "bye")))
+    await turns()
+    end = {"type": "websocket.disconnect", "code": 4001, "reason": "bye"}
+    assert events == [{"type": "websocket.receive", "text": "last"}, end, "gone"]
+    await asyncio.sleep(1.5)
+    assert events[3:] == [end]
+    assert served.state.tasks == set()
+    assert not served.transport.closing
+    await asyncio.sleep(1)
+    assert served.transport.aborted
+    assert served.state.connections == set()
+
+
 # --- pings ---
 
 
@@ -143,6 +177,25 @@ async def test_pings_can_be_switched_off() -> None:
     assert served.transport.written == b""
     served.transport.lose(None)
     await turns()
+
+
+@in_no_time
+async def test_one_that_has_closed_but_not_hung_up_gets_none_and_need_not_answer() -> None:
+    served = Served(accepts, ws_ping_interval=0.5, ws_ping_timeout=0.5)
+    await served.opened()
+    await asyncio.sleep(0.55)
+    assert [first for first, _ in served.transport.frames()] == [FIN | PING]
+    served.transport.feed(frame(CLOSE, closing(1000)))
+    assert served.transport.frames() == [(FIN | CLOSE, closing(1000))]
+    await asyncio.sleep(LINGER_TIMEOUT - 0.1)
+    assert served.transport.written == b""
+    assert not served.transport.closing
+    keepalive = served.protocol._keepalive
+    assert served.protocol._channel in keepalive._slot_of
+    await asyncio.sleep(0.2)
+    assert served.transport.aborted
+    assert served.state.connections == set()
+    assert keepalive._timer is None
 
 
 # --- the server stops ---
@@ -198,6 +251,43 @@ async def test_at_shutdown_a_client_that_answers_goes_at_once() -> None:
     await turns()
     assert served.transport.gone
     assert not served.transport.aborted
+    assert served.state.connections == set()
+
+
+@pytest.mark.parametrize("buffered", [0, 1])
+@in_no_time
+async def test_at_shutdown_a_client_that_has_only_to_hang_up_is_not_waited_for(
+    buffered: int,
+) -> None:
+    served = Served(accepts)
+    await served.opened()
+    served.transport.buffered = buffered
+    served.transport.feed(frame(CLOSE))
+    await asyncio.sleep(0.1)
+    assert served.state.connections == {served.protocol}
+    served.protocol.shutdown()
+    served.protocol.shutdown()
+    await turns()
+    # Closing sends what is still buffered.
+    assert served.transport.gone
+    assert not served.transport.aborted
+    assert served.state.connections == set()
+    await asyncio.sleep(15)
+    assert not served.transport.aborted
+
+
+@in_no_time
+async def test_at_shutdown_a_client_still_has_that_second_to_read_of_its_violation() -> None:
+    served = Served(accepts)
+    await served.opened()
+    served.transport.feed(frame(3))
+    served.protocol.shutdown()
+    assert served.transport.shut
+    await asyncio.sleep(0.9)
+    assert not served.transport.closing
+    served.transport.feed(b"more of it")
+    await asyncio.sleep(0.2)
+    assert served.transport.aborted
     assert served.state.connections == set()
 
 
@@ -279,6 +369,7 @@ async def test_tasks_that_start_at_once_are_served_too() -> None:
         served = Served(app)
         await served.opened()
         served.transport.feed(frame(CLOSE, closing(1000)))
+        served.transport.feed_eof()
         await turns()
         assert served.state.tasks == served.state.connections == set()
 

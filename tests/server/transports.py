@@ -8,6 +8,7 @@ async def test_a_deadline() -> None:
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import selectors
 import socket
@@ -109,6 +110,8 @@ class FakeTransport(asyncio.Transport):
         self.buffered = 0
         self.breaks = False
         """Whether the next write finds that the client is gone."""
+        self.vanished = False
+        """Whether the client is gone already, and shutting our side finds it."""
         self.closing = self.aborted = self.shut = self.paused = self.gone = False
         self.resumed = 0
         """How often reading was to go on."""
@@ -142,6 +145,8 @@ class FakeTransport(asyncio.Transport):
         return self.closing
 
     def close(self) -> None:
+        # That of asyncio cannot be aborted after that.
+        assert not (self._tls and self.closing), "closed twice"
         self.lose(None)
 
     def abort(self) -> None:
@@ -166,6 +171,8 @@ class FakeTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         assert not self._tls
+        if self.vanished:
+            raise OSError(errno.ENOTCONN, "not connected")
         self.shut = True
 
     def write(self, data: Any) -> None:
@@ -195,6 +202,11 @@ class FakeTransport(asyncio.Transport):
                 piece, data = data, b""
                 protocol.data_received(piece)
         return data
+
+    def feed_eof(self) -> None:
+        """Have the client say that nothing more comes."""
+        if self.is_reading() and not self.protocol.eof_received():
+            self.close()
 
     def lose(self, error: Exception | None) -> None:
         """Have the connection end; its protocol hears of it a turn later, and once."""

@@ -19,7 +19,7 @@ from telex.close_codes import MAX_REASON_BYTES, CloseCode, may_send
 from telex.server._assembly import CLOSE, not_utf8
 from telex.server._deflate import Compression
 from telex.server._inbound import Bounds
-from telex.server._linger import Linger
+from telex.server._linger import LINGER_TIMEOUT, Linger, shut
 from telex.server._outbound import Outbound, frame, refuse
 from telex.server._picows import FrameParser, attach
 from telex.server._trim import trim_soon
@@ -37,6 +37,9 @@ _TIDY_AFTER: Final = 1.0
 """Seconds without a big message after which a big read buffer is given back, and up to as many
 more."""
 
+_SMALL_VIEW: Final = 4096
+"""Bytes of a read buffer that may be kept until the client hangs up."""
+
 
 class Channel(Outbound):
     """Implements `telex._types.FrameChannel`.
@@ -52,6 +55,8 @@ class Channel(Outbound):
         "_big_again",
         "_callbacks",
         "_deadline",
+        "_hurried",
+        "_leaving",
         "_on_lost",
         "_parser",
         "_parting",
@@ -78,6 +83,10 @@ class Channel(Outbound):
         self._deadline: asyncio.TimerHandle | None = None
         self._tidying: asyncio.TimerHandle | None = None
         self._big_again = False
+        # Whether only the client's end is missing.
+        self._leaving = False
+        # Whether nobody waits for that.
+        self._hurried = False
 
     # Beginning
 
@@ -99,12 +108,11 @@ class Channel(Outbound):
     def on_close_frame(self, payload: bytes) -> None:
         if self._parting is not None:
             return
-        if self.closed is not None:
-            self._hang_up()
-            return
-        code, reason = _close_of(payload)
-        self._end(CloseRecord(code, reason, "client"), payload[:2])
-        self._hang_up()
+        unread = self.buffered
+        if self.closed is None:
+            code, reason = _close_of(payload)
+            self._end(CloseRecord(code, reason, "client"), payload[:2])
+        self._leave(unread)
 
     # Ending
 
@@ -116,10 +124,16 @@ class Channel(Outbound):
             record = CloseRecord(code, reason, "server")
             self._end(record, _close_payload(record))
             self.unpause()
-            self.hurry(CLOSE_TIMEOUT)
+            self._wait(CLOSE_TIMEOUT)
 
     def hurry(self, timeout: float) -> None:
-        """Wait no longer than that for the rest of the end."""
+        """Wait no longer than that for the rest of the end, and for no client to hang up."""
+        self._hurried = True
+        self._wait(timeout)
+        if self._leaving:
+            self._hang_up()
+
+    def _wait(self, timeout: float) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self._loop.call_later(timeout, self._transport.abort)
@@ -145,7 +159,7 @@ class Channel(Outbound):
         if self.closed is None:
             self.fail(Violation(code, reason))
         else:
-            self._hang_up()
+            self._leave(self.buffered)
 
     def fail(self, violation: Violation) -> None:
         """Read no more frames: they make no sense. Say so when the messages before were answered.
@@ -167,6 +181,7 @@ class Channel(Outbound):
             self._parting = None
             self._end(record, _close_payload(record))
             linger.begin()
+            self._drop_parser()
 
     def expire(self) -> None:
         """Drop a client that has not answered a ping."""
@@ -188,12 +203,49 @@ class Channel(Outbound):
         self._end(CloseRecord(int(CloseCode.ABNORMAL), "", "server"))
         self._hang_up()
 
+    def _leave(self, unread: int) -> None:
+        """Both sides have said their last word: shut ours, and wait for the client to hang up.
+
+        Args:
+            unread: Bytes from before our last word that the kernel has not taken.
+        """
+        transport = self._transport
+        if self._leaving or transport.is_closing():
+            self.on_surplus()
+        elif self._hurried or not transport.can_write_eof():
+            self._hang_up()
+        else:
+            self._leaving = True
+            self._wait(CLOSE_TIMEOUT if unread else LINGER_TIMEOUT)
+            self.unpause()
+            shut(transport)
+            # Most clients hang up now: until then the parser may stay, and changing it costs more
+            # than all this. Unless it is big, or may grow right now: then the view is a copy.
+            if not isinstance(self.view, memoryview) or len(self.view) > _SMALL_VIEW:
+                self.on_surplus()
+
+    def on_surplus(self) -> None:
+        # While we wait for the client's close frame, it has to be parsed.
+        if self._leaving and self._parser is not None and not self._transport.is_closing():
+            Linger(self._transport, self)
+            self._drop_parser()
+
+    def _drop_parser(self) -> None:
+        """Free its memory, for the connection may stay a while."""
+        self._parser = None
+        # Not at once: it may be in the middle of its buffer.
+        self._loop.call_soon(self._forget_view)
+
+    def _forget_view(self) -> None:
+        self.view = b""
+
     def _hang_up(self) -> None:
+        # TLS transports of asyncio cannot be aborted any more when they were closed twice.
         if not self._transport.is_closing():
             waiting = self.buffered
             self._transport.close()
             if waiting and self._deadline is None:
-                self.hurry(CLOSE_TIMEOUT)
+                self._wait(CLOSE_TIMEOUT)
 
     def _end(self, record: CloseRecord, close_frame: bytes | None = None) -> None:
         """Take note of the end, and write nothing after it but a close frame."""

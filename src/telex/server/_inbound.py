@@ -133,6 +133,10 @@ class Inbound(Listener):
         """End the connection for what the client has sent."""
         raise NotImplementedError
 
+    def on_surplus(self) -> None:
+        """Something has come behind the end."""
+        raise NotImplementedError
+
     def on_ws_frame(self, _wire: Any, frame: Frame) -> None:
         first_byte = self.view[self.count - self.rest]
         self.rest = frame.tail_size
@@ -166,6 +170,7 @@ class Inbound(Listener):
     def _on_other(self, first_byte: int, payload: bytes) -> None:
         """Take a frame that is not a whole message as it is."""
         if self._over and first_byte != FIN | CLOSE:
+            self.on_surplus()
             return
         try:
             if first_byte & CLOSE:
@@ -193,6 +198,7 @@ class Inbound(Listener):
 
     def on_unfinished(self, data: bytes, *, begins: bool) -> None:
         if self._over:
+            self.on_surplus()
             return
         if begins or self._unfinished is None:
             self._unfinished = Unfinished(self._assembled())

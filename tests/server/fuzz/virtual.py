@@ -54,11 +54,6 @@ class VirtualTransport(FakeTransport):
             if self.clogged and not before:
                 self.protocol.pause_writing()
 
-    def feed_eof(self) -> None:
-        """Have the client shut its side."""
-        if self.is_reading() and not self.protocol.eof_received():
-            self.close()
-
     def reset(self) -> None:
         """Have the connection break."""
         self.lose(ConnectionResetError("reset"))

@@ -169,6 +169,16 @@ def test_a_close_frame_that_is_not_read_is_given_no_more_than_others(mortal: Ser
     stops_quickly(mortal)
 
 
+def test_a_client_that_has_only_to_hang_up_is_not_waited_for(everywhere: Served) -> None:
+    clients = [open_client(everywhere, echo) for _ in range(3)]
+    for client in clients:
+        client.write(close_frame())
+        assert client.last_words() == (1000, "")
+    # TLS has an end of its own, for which a client is given no more than others.
+    assert everywhere.stop() < (QUICKLY if everywhere.venue.transport == "tls" else 1)
+    assert everywhere.idle
+
+
 def test_a_violation_that_was_told_is_given_no_more_than_others(mortal: Served) -> None:
     client = open_client(mortal, echo)
     client.write(frame(3))
