@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pages
@@ -23,8 +26,23 @@ def example(name: str) -> Any:
     made = types.ModuleType(name)
     # As it stands in a file of its own, without the `__future__` of this one.
     code = compile(RUNNABLE[name], f"docs:{name}", "exec", dont_inherit=True)
-    exec(code, made.__dict__)
+    with logging_as_it_was():
+        exec(code, made.__dict__)
     return made
+
+
+@contextmanager
+def logging_as_it_was() -> Iterator[None]:
+    """Undo what an application of Litestar does to the process when it is made."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        # Its listener ends with the process; it cannot be stopped twice.
+        for added in [each for each in root.handlers if each not in handlers]:
+            root.removeHandler(added)
 
 
 def shown(page: str, language: str) -> list[str]:

@@ -20,6 +20,7 @@ import foreign
 import pages
 import telex
 from clients import connected
+from documented import logging_as_it_was
 
 PAGES = sorted((pages.ROOT / "docs").glob("from-*.md"))
 FILES = {
@@ -39,7 +40,8 @@ def their(name: str, **changed: str) -> Any:
         code = code.replace(old, new)
     sys.modules[name] = made  # where Litestar looks for the names in annotations
     try:
-        exec(compile(code, f"docs:{name}.py", "exec", dont_inherit=True), made.__dict__)
+        with logging_as_it_was():
+            exec(compile(code, f"docs:{name}.py", "exec", dont_inherit=True), made.__dict__)
     finally:
         del sys.modules[name]
     return made

@@ -225,7 +225,6 @@ def test_another_type_is_a_type_error_before_the_data_is_looked_at(tp: Any) -> N
     assert not isinstance(caught.value, WebSocketExpectError)
 
 
-@pytest.mark.row("C29")
 @pytest.mark.parametrize("tp", TYPES)
 def test_the_five_types_are_possible(tp: type) -> None:
     check_type(tp)

@@ -19,7 +19,8 @@
 
 `except WebSocketHandshakeError` catches every "not open", `except WebSocketDisconnect` the peer
 leaving, whether that was found while receiving or while sending. `except RuntimeError` never
-swallows a disconnect: the two branches are kept apart on purpose.
+swallows a disconnect: the two branches are kept apart on purpose. (Not in two dialects of
+`telex.compat`, where a call after the end was told is both.)
 """
 
 from __future__ import annotations

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from peer import B, D, Peer, T, make_scope
-from telex import WebSocket, WebSocketDisconnect, WebSocketRuntimeError
+from telex import App, WebSocket, WebSocketDisconnect, WebSocketRuntimeError
 from telex.compat._ended import EndedOnce
+from telex.compat.genro.websocket import WebSocket as GenroWebSocket
+from telex.compat.lilya.websockets import WebSocket as LilyaWebSocket
+from telex.testing import AsyncTestClient
+
+Face = type[EndedOnce]
 
 CALLS: dict[str, Callable[[EndedOnce], Awaitable[object]]] = {
     "receive": lambda ws: ws.receive(),
@@ -51,8 +58,10 @@ async def test_a_call_after_the_end_was_said_is_a_mistake_of_the_caller(
         await ws.receive_text()
     assert (caught.value.code, caught.value.reason) == (1001, "bye")
     sent, read = list(peer.sent), peer.reads
-    with pytest.raises(WebSocketRuntimeError):
+    with pytest.raises(WebSocketRuntimeError, match="which was said before") as refused:
         await call(ws)
+    assert isinstance(refused.value, WebSocketDisconnect)
+    assert (refused.value.code, refused.value.reason) == (1001, "bye")
     assert (peer.sent, peer.reads) == (sent, read)
 
 
@@ -112,3 +121,68 @@ async def test_a_send_that_finds_out_that_the_client_is_gone_says_so() -> None:
     assert caught.value.code == 1006
     with pytest.raises(WebSocketRuntimeError):
         await ws.send_text("x")
+
+
+# What a client that leaves does to handlers that have been told
+
+
+FACES = pytest.mark.parametrize("face", [GenroWebSocket, LilyaWebSocket], ids=["genro", "lilya"])
+
+
+@pytest.mark.row("C57", "T14")
+@FACES
+async def test_a_client_that_has_left_a_room_ends_nobody_elses_handler(face: Face) -> None:
+    app, room = App(), []
+
+    @app.websocket("/")
+    async def handler(ws: face) -> None:  # type: ignore[valid-type]
+        await ws.accept()
+        room.append(ws)
+        while True:
+            message = await ws.receive_text()
+            for each in list(room):
+                try:
+                    await each.send_text(message)
+                except WebSocketDisconnect:
+                    room.remove(each)
+
+    async with AsyncTestClient(app) as client:
+        async with client.websocket("/"):
+            pass
+        async with client.websocket("/") as ws:
+            await ws.send_text("anybody here?")
+            assert await ws.receive_text() == "anybody here?"
+            assert len(room) == 1
+
+
+@pytest.mark.row("C57", "T50", "T14")
+@FACES
+async def test_a_writer_beside_a_reader_that_was_told_ends_without_an_error(
+    face: Face, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+
+    async def read(ws: EndedOnce) -> None:
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                await ws.receive_text()
+
+    @app.websocket("/alone")
+    async def alone(ws: face) -> None:  # type: ignore[valid-type]
+        await ws.accept()
+        reader = asyncio.create_task(read(ws))
+        await reader
+        await ws.send_text("tick")
+
+    @app.websocket("/group")
+    async def group(ws: face) -> None:  # type: ignore[valid-type]
+        await ws.accept()
+        async with asyncio.TaskGroup() as tasks:
+            await tasks.create_task(read(ws))
+            tasks.create_task(ws.send_text("tick"))
+
+    async with AsyncTestClient(app) as client:
+        for path in ("/alone", "/group"):
+            async with client.websocket(path):
+                pass
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

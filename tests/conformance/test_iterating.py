@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -73,7 +75,14 @@ def test_iterators_are_iterators_and_need_no_await(iterate: Iterate) -> None:
     assert isinstance(iterator, AsyncIterator)
     assert hasattr(iterator, "__anext__")
     assert aiter(iterator) is iterator
-    assert not hasattr(iterator, "aclose"), "nothing of it may stay suspended"
+    assert not inspect.isasyncgen(iterator), "nothing of it may stay suspended"
+
+
+async def test_closing_an_iterator_loses_nothing_and_ends_nothing() -> None:
+    ws, _ = await opened(T("a"), T("b"), D())
+    async with aclosing(ws.iter_text()) as texts:
+        assert await anext(texts) == "a"
+    assert await anext(texts) == "b"
 
 
 # --- how it ends ---

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 from starlette.responses import PlainTextResponse
 
@@ -80,3 +82,16 @@ async def test_http_is_for_another_application_and_has_no_socket_middlewares() -
     app = Kui(http=http, socket_middlewares=[middleware])  # type: ignore[list-item]
     async with AsyncTestClient(app) as client:
         assert (await client.http.get("/")).text == "hello"
+
+
+async def test_the_lifespan_may_be_an_async_generator_function() -> None:
+    noted: list[str] = []
+
+    async def lifespan(app: Kui) -> AsyncIterator[None]:
+        noted.append(type(app).__name__)
+        yield
+        noted.append("end")
+
+    async with AsyncTestClient(Kui(lifespan=lifespan)):
+        assert noted == ["Kui"]
+    assert noted == ["Kui", "end"]

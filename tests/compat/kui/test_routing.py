@@ -173,6 +173,8 @@ def test_the_router_reverses_a_name_with_a_mapping() -> None:
     app = Kui()
     app.router <<= Routes(SocketRoute("/rooms/{name}/{self:int}", handler), namespace="chat")
     assert app.router.url_for("chat:handler", {"name": "blue", "self": 7}) == "/rooms/blue/7"
+    given = {"name": "red", "self": 8}
+    assert app.router.url_for("chat:handler", path_params=given) == "/rooms/red/8"
     with pytest.raises(NoMatchFound):
         app.router.url_for("chat:handler", {"name": "blue"})
 

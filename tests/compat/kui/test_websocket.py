@@ -171,6 +171,7 @@ async def test_a_url_is_made_with_a_mapping_or_keywords_or_both() -> None:
             websocket.url_for("room", {"name": "blue", "n": 1}),
             websocket.url_for("room", name="blue", n=2),
             websocket.url_for("room", {"name": "blue"}, n=3),
+            websocket.url_for("room", path_params={"name": "blue", "n": 4}),
             websocket.url_for("home"),
         ):
             await websocket.send_text(url)
@@ -178,7 +179,7 @@ async def test_a_url_is_made_with_a_mapping_or_keywords_or_both() -> None:
     app.router <<= SocketRoute("/", handler, "home")
     async with connected(app, "/rooms/red/0?x=1") as ws:
         assert [url async for url in ws] == [
-            *(f"ws://testserver/rooms/blue/{n}" for n in (1, 2, 3)),
+            *(f"ws://testserver/rooms/blue/{n}" for n in (1, 2, 3, 4)),
             "ws://testserver/",
         ]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+import inspect
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
 
 from telex import context, routing
 from telex.app import App
@@ -17,12 +20,27 @@ class Kui(App):
     """A WebSocket application; see `telex.App` for its arguments.
 
     Of `socket_middlewares` the last one is the outermost, as in every list of the dialect.
+
+    Args:
+        lifespan: `lifespan(app)`, an async generator function that yields once, or what returns
+            an asynchronous context manager.
+        **options: The arguments of `telex.App`.
     """
 
     websocket_class = WebSocket
     router_class = Router
 
     _router: Router
+
+    def __init__(
+        self,
+        *args: Any,
+        lifespan: Callable[[Any], Any] | None = None,
+        **options: Any,
+    ) -> None:
+        if lifespan is not None and inspect.isasyncgenfunction(lifespan):
+            lifespan = asynccontextmanager(lifespan)
+        super().__init__(*args, lifespan=lifespan, **options)
 
     @property
     def router(self) -> Router:

@@ -115,7 +115,7 @@ class Router(routing.Router):
         ours = _outermost_first(socket_middlewares)
         super().__init__(routes, socket_middlewares=ours, http=http)
 
-    def url_for(self, name: str, path_params: Mapping[str, Any] | None = None, /) -> URLPath:
+    def url_for(self, name: str, path_params: Mapping[str, Any] | None = None) -> URLPath:
         """Return the path of the route with that name; see `telex.Router.url_path_for`.
 
         Args:

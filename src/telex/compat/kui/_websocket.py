@@ -108,7 +108,7 @@ class WebSocket(websockets.WebSocket):
         return super().client or _UNKNOWN
 
     def url_for(
-        self, name: str, path_params: Mapping[str, Any] | None = None, /, **params: Any
+        self, name: str, /, path_params: Mapping[str, Any] | None = None, **params: Any
     ) -> URL:
         """Return the absolute URL of a route, on the host that this connection came to.
 
