@@ -129,13 +129,21 @@ async def test_a_send_that_finds_out_that_the_client_is_gone_says_so() -> None:
 FACES = pytest.mark.parametrize("face", [GenroWebSocket, LilyaWebSocket], ids=["genro", "lilya"])
 
 
+def app_with(face: Face) -> App:
+    class Faced(App):
+        websocket_class = face
+
+    return Faced()
+
+
 @pytest.mark.row("C57", "T14")
 @FACES
 async def test_a_client_that_has_left_a_room_ends_nobody_elses_handler(face: Face) -> None:
-    app, room = App(), []
+    app = app_with(face)
+    room: list[WebSocket] = []
 
     @app.websocket("/")
-    async def handler(ws: face) -> None:  # type: ignore[valid-type]
+    async def handler(ws: WebSocket) -> None:
         await ws.accept()
         room.append(ws)
         while True:
@@ -160,22 +168,22 @@ async def test_a_client_that_has_left_a_room_ends_nobody_elses_handler(face: Fac
 async def test_a_writer_beside_a_reader_that_was_told_ends_without_an_error(
     face: Face, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = App()
+    app = app_with(face)
 
-    async def read(ws: EndedOnce) -> None:
+    async def read(ws: WebSocket) -> None:
         with contextlib.suppress(WebSocketDisconnect):
             while True:
                 await ws.receive_text()
 
     @app.websocket("/alone")
-    async def alone(ws: face) -> None:  # type: ignore[valid-type]
+    async def alone(ws: WebSocket) -> None:
         await ws.accept()
         reader = asyncio.create_task(read(ws))
         await reader
         await ws.send_text("tick")
 
     @app.websocket("/group")
-    async def group(ws: face) -> None:  # type: ignore[valid-type]
+    async def group(ws: WebSocket) -> None:
         await ws.accept()
         async with asyncio.TaskGroup() as tasks:
             await tasks.create_task(read(ws))

@@ -79,7 +79,7 @@ async def test_http_is_for_another_application_and_has_no_socket_middlewares() -
     def middleware(endpoint: object) -> object:
         pytest.fail("it was called")
 
-    app = Kui(http=http, socket_middlewares=[middleware])  # type: ignore[list-item]
+    app = Kui(http=http, socket_middlewares=[middleware])
     async with AsyncTestClient(app) as client:
         assert (await client.http.get("/")).text == "hello"
 
