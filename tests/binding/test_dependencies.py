@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import pytest
 
 from clients import connected, ending, rejection
-from depending import serving
+from depending import handed, serving
 from telex import App, Depends, Query, Reject, WebSocket, websocket
+from telex.binding._dependencies import STANDS_FOR
 from telex.lifecycle import Endpoint
 
 log: list[Any] = []
@@ -244,6 +245,23 @@ async def test_objects_that_cannot_be_hashed_are_told_apart() -> None:
 
     async with connected(serving(handler), "/?q=4") as ws:
         assert await ws.receive_json() == [4, 4, 4]
+
+
+async def test_what_stands_for_a_function_is_overridden_as_that_function() -> None:
+    adapter = functools.partial(counted)
+    setattr(adapter, STANDS_FOR, counted)
+
+    def fake(original: Annotated[int, Depends(counted)]) -> list[int]:
+        return [original]
+
+    async def handler(ws: WebSocket, it: Annotated[Any, Depends(adapter)]) -> None:
+        await ws.accept()
+        await ws.send_json(it)
+
+    app = serving(handler)
+    assert await handed(app) == 1
+    app.dependency_overrides[counted] = fake
+    assert await handed(app) == [2]
 
 
 def resource() -> Iterator[list[str]]:

@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 _WHAT: Final = "closing the dependencies"
 
+STANDS_FOR: Final = "__telex_stands_for__"
+"""Set on what a dialect has made of a function: the function, by which it is overridden."""
+
 
 class Dependencies(Filling):
     """Fills the arguments of one call and closes what it opened; an asynchronous context manager.
@@ -150,7 +153,7 @@ class Dependencies(Filling):
         def replaced(step: Step) -> Step:
             if not isinstance(step, Dependency):
                 return step
-            call = identity(step.call)
+            call = identity(getattr(step.call, STANDS_FOR, step.call))
             other = None if call in within else self._overrides.get(call)
             if other is not None:
                 step = dependency_of(other, step)

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
 import telex
 from clients import connected
-from telex import App, Depends, Query, SocketRoute, State
+from telex import App, Depends, Query, SocketRoute, SocketView, State, on
 from telex._types import Receive, Scope, Send
 from telex.compat.lilya.apps import Lilya
+from telex.compat.lilya.controllers import WebSocketController
 from telex.compat.lilya.dependencies import Provide, Provides
 from telex.compat.lilya.exceptions import ImproperlyConfigured
 from telex.compat.lilya.routing import WebSocketPath
 from telex.compat.lilya.websockets import WebSocket
+from telex.listeners import Listener
+from telex.streams import Stream
 
 if TYPE_CHECKING:
     from somewhere import Unknown  # type: ignore[import-not-found]
@@ -329,3 +332,156 @@ async def test_routes_of_telex_are_left_alone() -> None:
     app = Lilya(routes=[SocketRoute("/", handler)], dependencies={"a": lambda: "never seen"})
     async with connected(app) as ws:
         assert await ws.receive_json() == "own"
+
+
+# Where nobody gives anything by name
+
+
+class Wanting:
+    """What is made of a dependency."""
+
+    def __init__(self, db: Any = Provides()) -> None:  # noqa: B008
+        pytest.fail("made")
+
+
+def wanting(db: Any = Provides()) -> None:  # noqa: B008
+    pytest.fail("called")
+
+
+class Constructed(SocketView):
+    def __init__(self, db: Any = Provides()) -> None:  # noqa: B008
+        pytest.fail("made")
+
+
+class Dispatching(SocketView):
+    @on("say")
+    async def say(self, data: Any, db: Any = Provides()) -> None: ...  # noqa: B008
+
+
+class BelowDepends(SocketView):
+    @on("say")
+    async def say(self, data: Any, it: Annotated[Any, Depends(wanting)]) -> None: ...
+
+
+class Controlled(WebSocketController):
+    async def on_receive(self, websocket: WebSocket, data: Any, db: Any = Provides()) -> None: ...  # noqa: B008
+
+
+async def listening(data: Any, db: Any = Provides()) -> None: ...  # noqa: B008
+
+
+async def streaming(db: Any = Provides()) -> AsyncGenerator[str, None]:  # noqa: B008
+    yield "item"
+
+
+async def plain(ws: WebSocket, db: Any = Provides()) -> None: ...  # noqa: B008
+
+
+async def below_depends(ws: WebSocket, it: Annotated[Any, Depends(wanting)]) -> None: ...
+
+
+async def below_a_class(ws: WebSocket, it: Annotated[Wanting, Depends(), "a note"]) -> None: ...
+
+
+async def application(scope: Scope, receive: Receive, send: Send, db: Any = Provides()) -> None: ...  # noqa: B008
+
+
+UNADAPTED = {
+    "constructor": (Constructed, "Constructed"),
+    "method": (Dispatching, "Dispatching.say"),
+    "below a method": (BelowDepends, "wanting"),
+    "listener": (Listener(listening), "listening"),
+    "stream": (Stream(streaming), "streaming"),
+    "below a function": (below_depends, "wanting"),
+    "below a class": (below_a_class, "Wanting"),
+    "an application": (application, "application"),
+}
+
+
+@pytest.mark.parametrize("route_class", [SocketRoute, WebSocketPath])
+@pytest.mark.parametrize(("endpoint", "name"), UNADAPTED.values(), ids=UNADAPTED)
+def test_what_telex_calls_itself_is_given_nothing_by_name(
+    endpoint: Any, name: str, route_class: type[SocketRoute]
+) -> None:
+    app = Lilya(dependencies={"db": lambda: "given"})
+    text = rf"{name}: parameter 'db' is Provides\(\).*Annotated\[\.\.\., Depends\(function\)\]"
+    with pytest.raises(ImproperlyConfigured, match=text):
+        app.router.add(route_class("/", endpoint))
+    assert len(app.router) == 0
+
+
+def test_a_function_that_telex_registers_is_given_nothing_by_name() -> None:
+    app = Lilya(dependencies={"db": lambda: "given"})
+    with pytest.raises(ImproperlyConfigured, match="plain: parameter 'db'"):
+        app.router.add(SocketRoute("/", plain))
+    with pytest.raises(ImproperlyConfigured, match="on_receive: parameter 'db'"):
+        app.websocket("/")(Controlled)
+    with pytest.raises(ImproperlyConfigured, match="listening: parameter 'db'"):
+        app.websocket_listener("/")(listening)
+    with pytest.raises(ImproperlyConfigured, match="streaming: parameter 'db'"):
+        app.websocket_stream("/")(streaming)
+
+
+def test_a_provided_class_is_given_nothing_by_name() -> None:
+    async def handler(websocket: WebSocket, it: Any) -> None: ...
+
+    with pytest.raises(ImproperlyConfigured, match="Wanting: parameter 'db'"):
+        Lilya(routes=[WebSocketPath("/", handler)], dependencies={"it": Wanting, "db": 1})
+
+
+async def test_a_provided_class_gets_what_it_is_provided_with() -> None:
+    class Holding:
+        def __init__(self, db: Any = Provides()) -> None:  # noqa: B008
+            self.db = db
+
+    async def handler(websocket: WebSocket, it: Any, empty: Any) -> None:
+        await answer(websocket, [it.db, empty])
+
+    assert await given(handler, app={"it": Provide(Holding, db="own"), "empty": dict}) == [
+        "own",
+        {},
+    ]
+
+
+async def test_a_method_that_telex_does_not_call_may_be_anything() -> None:
+    class View(SocketView):
+        async def on_connect(self) -> None:
+            await answer(self.websocket, self.helped())  # type: ignore[arg-type]
+
+        def helped(self, db: Annotated[Any, Depends(wanting), Query()] = "helped") -> Any:
+            return db
+
+    async with connected(Lilya(routes=[WebSocketPath("/", View)])) as ws:
+        assert await ws.receive_json() == "helped"
+
+
+# Overrides
+
+
+def connect(name: str = "real") -> str:
+    return name
+
+
+@pytest.mark.parametrize("use_cache", [False, True])
+async def test_a_test_puts_something_else_in_the_place_of_what_is_provided(use_cache: bool) -> None:
+    async def handler(websocket: WebSocket, db: str, other: str, service: str) -> None:
+        await answer(websocket, [db, other, service])
+
+    app = Lilya(
+        routes=[WebSocketPath("/", handler)],
+        dependencies={
+            "db": Provide(connect, use_cache=use_cache),
+            "other": Provide(connect, name="other"),
+            "service": lambda db: f"service of {db}",
+        },
+    )
+
+    def fake(original: Annotated[str, Depends(connect)]) -> str:
+        return f"fake for {original}"
+
+    app.dependency_overrides[connect] = fake
+    async with connected(app) as ws:
+        assert await ws.receive_json() == ["fake for real"] * 2 + ["service of fake for real"]
+    app.dependency_overrides.clear()
+    async with connected(app) as ws:
+        assert await ws.receive_json() == ["real", "other", "service of real"]

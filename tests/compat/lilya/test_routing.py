@@ -11,6 +11,7 @@ import telex
 from clients import connected, ending, rejection
 from foreign import example
 from telex import SocketView
+from telex._settings import Settings, settings_of
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex.compat.lilya.apps import Lilya
 from telex.compat.lilya.exceptions import PermissionDenied, WebSocketException
@@ -269,7 +270,7 @@ async def test_after_a_failure_no_hook_runs_but_leaving_is_none(
 @pytest.mark.parametrize(
     ("error", "code"), [(KeyError("x"), 4001), (LookupError("x"), 4002), (OSError("x"), 4003)]
 )
-async def test_exception_handlers_of_a_route_come_before_those_of_the_application(
+async def test_of_exception_handlers_the_nearest_class_counts_and_then_that_of_the_route(
     error: Exception, code: int
 ) -> None:
     def closing(code: int) -> Any:
@@ -283,8 +284,9 @@ async def test_exception_handlers_of_a_route_come_before_those_of_the_applicatio
         await websocket.accept()
         raise error
 
+    own = {KeyError: closing(4001), Exception: closing(4008)}
     app = Lilya(
-        routes=[WebSocketPath("/", handler, exception_handlers={KeyError: closing(4001)})],
+        routes=[WebSocketPath("/", handler, exception_handlers=own)],
         exception_handlers={
             KeyError: closing(4009),
             LookupError: closing(4002),
@@ -292,6 +294,44 @@ async def test_exception_handlers_of_a_route_come_before_those_of_the_applicatio
         },
     )
     assert await ending(app) == (code, type(error).__name__)
+
+
+async def test_what_a_route_makes_of_the_settings_of_an_application_is_made_once() -> None:
+    found: list[Settings] = []
+
+    async def handle(websocket: WebSocket, exc: Exception) -> None:
+        raise WebSocketException(4001)
+
+    async def handler(websocket: WebSocket) -> None:
+        found.append(settings_of(websocket.scope))
+        await websocket.accept()
+        raise KeyError
+
+    router = Router([WebSocketPath("/", handler, exception_handlers={KeyError: handle})])
+    one, two = Lilya(debug=True), Lilya()
+    for app in (one, two):
+        app.mount("/", router)
+    for app in (one, one, two):
+        assert await ending(app) == (4001, "")
+    assert found[0] is found[1]
+    assert [each.debug for each in found] == [True, True, False]
+
+
+async def test_a_handler_that_comes_later_counts_too() -> None:
+    async def handle(websocket: WebSocket, exc: Exception) -> None:
+        raise WebSocketException(4001)
+
+    async def later(websocket: WebSocket, exc: Exception) -> None:
+        raise WebSocketException(4002, "later")
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        raise OSError
+
+    app = Lilya(routes=[WebSocketPath("/", handler, exception_handlers={Exception: handle})])
+    assert await ending(app) == (4001, "")
+    app.add_exception_handler(OSError, later)
+    assert await ending(app) == (4002, "later")
 
 
 async def test_an_exception_of_a_permission_reaches_the_handlers_of_the_route() -> None:

@@ -201,6 +201,20 @@ def test_any_application_will_do() -> None:
         assert ws.receive_json() == [1]
 
 
+def test_a_client_may_be_subclassed_with_another_constructor() -> None:
+    class Client(TestClient):
+        def __init__(self) -> None:
+            super().__init__(app, headers={"x-b": "2"})
+
+    started.clear()
+    client = Client()
+    with client.websocket_connect("/echo") as ws:
+        assert (b"x-b", b"2") in ws.scope["headers"]
+    with client, client.websocket_connect("/echo"):
+        pass
+    assert started == ["up", "down"]
+
+
 def test_what_a_handler_leaves_behind_fails_the_test() -> None:
     async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
         await WebSocket(scope, receive, send).accept()

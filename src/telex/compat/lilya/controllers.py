@@ -1,8 +1,8 @@
 """Lilya's `lilya.controllers`: `WebSocketController`.
 
 It is a `telex.SocketView` whose hooks take the connection, and which has no other parameters.
-`on_disconnect` is not called when `on_connect` has raised. Nothing closes the connection when a
-handler of the end does not: that is done already.
+`on_disconnect` is not called when `on_connect` has raised. The default `on_disconnect` does
+nothing: the connection is closed already.
 """
 
 from __future__ import annotations

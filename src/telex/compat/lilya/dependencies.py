@@ -14,8 +14,11 @@ parameters by name, that of the route before that of the application.
 | `db=None` | it gets the value | it keeps its default |
 | marked as Telex does it | what the mark says | what the mark says |
 
-What is provided has parameters of the same kinds, so that one can build upon another. The rest
-goes as with every handler of Telex: path parameters by name, generators are closed at the end.
+What is provided has parameters of the same kinds, so that one can build upon another. Elsewhere
+`Provides()` is `ImproperlyConfigured` when the route is added: in a class view, a listener, a
+stream, a `telex.SocketRoute` and below `Depends`, where Telex asks in the signature. The rest goes
+as with every handler of Telex: path parameters by name, generators are closed at the end, and
+`app.dependency_overrides[connect] = fake` is for tests; a fake asks in its signature too.
 """
 
 from __future__ import annotations
@@ -27,11 +30,14 @@ from typing import Annotated, Any, Final
 
 from telex.app import App
 from telex.binding import declared, describe
+from telex.binding._dependencies import STANDS_FOR
 from telex.binding._signature import Declared
 from telex.compat.lilya.websockets import WebSocket
 from telex.datastructures import State
 from telex.exceptions import ImproperlyConfigured
+from telex.listeners import Listener
 from telex.params import Depends
+from telex.streams import Stream
 from telex.websockets import WebSocket as AnyWebSocket
 
 __all__ = ["Provide", "Provides"]
@@ -106,6 +112,49 @@ def adapted(
     return _Adapter(provides, path, complete).handler(handler)
 
 
+def check_unadapted(endpoint: Any) -> None:
+    """Make sure that nothing is `Provides()` that Telex calls without an adapter.
+
+    Args:
+        endpoint: A function, a class, of which all methods are looked at, a listener or a stream.
+
+    Raises:
+        ImproperlyConfigured: A parameter is; it would get just that.
+    """
+    calls = [endpoint]
+    if isinstance(endpoint, type):
+        calls += [each for _, each in inspect.getmembers_static(endpoint, inspect.isfunction)]
+    elif isinstance(endpoint, Listener | Stream):
+        calls = [vars(endpoint)["__wrapped__"]]
+    for each in calls:
+        _refuse_provides(each)
+
+
+def _refuse_provides(fn: Any) -> None:
+    try:
+        parameters = declared(fn)
+    except TypeError:
+        # Telex has said so where it fills them; here it may be anybody's method.
+        return
+    for each in parameters:
+        if isinstance(each.default, Provides):
+            raise ImproperlyConfigured(
+                f"{describe(fn)}: parameter {each.name!r} is Provides(), which is for functions of "
+                "a WebSocketPath and what they get; annotate it: Annotated[..., Depends(function)]"
+            )
+        if isinstance(each.marker, Depends):
+            _refuse_provides(_named(each.marker, each.hint))
+
+
+def _named(marker: Depends, hint: Any) -> Any:
+    """Return what is called: a function, or the class that a parameter is annotated with."""
+    if marker.dependency is not None:
+        return marker.dependency
+    while hasattr(hint, "__origin__"):
+        hint = hint.__origin__
+    return hint
+
+
 def _provide(value: Any) -> Provide:
     if isinstance(value, Provide):
         return value
@@ -137,7 +186,10 @@ class _Adapter:
         call = functools.partial(fn, *provide.provided_args, **provide.provided_kwargs)
         # Before its parameters, of which it may be one: Telex then says what depends on itself.
         self._made[provide] = call
+        setattr(call, STANDS_FOR, fn)
         if provide.complete:
+            if self._complete:
+                _refuse_provides(call)
             return _with_signature(call, [])
         parameters = declared(fn)
         alone = parameters if len(parameters) == 1 else []

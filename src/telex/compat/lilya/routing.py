@@ -10,7 +10,8 @@ they are registered. What differs from Telex:
 - `before_request` and `after_request` go around the handler, inside of both. When one before it
   has ended the connection the handler is not called; those after it run unless it has raised,
   where the client's leaving counts as an end like any other.
-- `exception_handlers` of a route come before those of the application.
+- `exception_handlers` of a route stand beside those of the application: of all, the one for the
+  nearest class counts, for the same class that of the route.
 - `include_in_schema` is kept for who wants to know.
 """
 
@@ -19,17 +20,18 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from telex._settings import SETTINGS_KEY, ExceptionHandler, settings_of
+from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings, settings_of
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex.compat.lilya.controllers import WebSocketController, view_of
-from telex.compat.lilya.dependencies import Provide, adapted, provided
+from telex.compat.lilya.dependencies import Provide, adapted, check_unadapted, provided
 from telex.context import current
 from telex.exceptions import WebSocketDisconnect
 from telex.lifecycle import Endpoint
@@ -38,6 +40,7 @@ from telex.routing import Mount, Pattern, Routes, SocketMiddleware, SocketRoute
 from telex.routing import Router as CoreRouter
 from telex.routing._endpoints import compile_endpoint, wrap
 from telex.routing._groups import Addable, flatten
+from telex.routing._routes import Route
 from telex.streams import Stream
 from telex.websockets import link_of
 
@@ -59,7 +62,8 @@ class WebSocketPath(SocketRoute):
         include_in_schema: Kept as an attribute.
         permissions: ASGI middleware around the handler: classes, or entries with arguments.
         middleware: The same, around the permissions; of both the first is the outermost.
-        exception_handlers: Functions `handler(websocket, exc)` by exception class.
+        exception_handlers: Functions `handler(websocket, exc)` by exception class, beside those of
+            the application.
         dependencies: How parameters are filled, by name; see `telex.compat.lilya.dependencies`.
         before_request: Functions `hook(scope, receive, send)` called before the handler.
         after_request: The same, called after it.
@@ -112,13 +116,16 @@ class WebSocketPath(SocketRoute):
         """Return this route with the dependencies of who it is added to, behind its own.
 
         Raises:
-            ImproperlyConfigured: One that it must have is missing.
+            ImproperlyConfigured: One that it must have is missing, or is asked for where nobody
+                gives any.
         """
         new = copy.copy(self)
         new.dependencies = {**dependencies, **self.dependencies}
         endpoint = new._adapted(new.pattern, complete=True)
         new._call = wrap(compile_endpoint(endpoint), new.middlewares)
         new.app = new._build()
+        # Of a controller itself: the view in its place has no parameters.
+        check_unadapted(new.handler if isinstance(new.handler, type) else endpoint)
         return new
 
     def _adapted(self, pattern: Pattern, *, complete: bool) -> Any:
@@ -135,10 +142,16 @@ class WebSocketPath(SocketRoute):
         if not handlers:
             return app
 
+        last: tuple[Settings, Settings] | None = None
+
         async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-            settings = settings_of(scope)
-            merged = {**settings.exception_handlers, **handlers}
-            scope[SETTINGS_KEY] = replace(settings, exception_handlers=merged)
+            nonlocal last
+            base = settings_of(scope)
+            # Read once, as in `telex._settings.Overrides`.
+            known = last
+            if known is None or known[0] is not base:
+                known = last = (base, _answered_by(handlers, base))
+            scope[SETTINGS_KEY] = known[1]
             await app(scope, receive, send)
 
         return answering
@@ -178,13 +191,14 @@ class Router(CoreRouter):
             RoutingError: A name is taken, or a path that matches the same.
             TypeError: It is something else.
         """
-        given = self.dependencies
-        super().add(
-            [
-                each.given(given) if isinstance(each, WebSocketPath) else each
-                for each in flatten(item)
-            ]
-        )
+        super().add([self._completed(each) for each in flatten(item)])
+
+    def _completed(self, route: Route) -> Route:
+        if isinstance(route, WebSocketPath):
+            return route.given(self.dependencies)
+        if isinstance(route, SocketRoute):
+            check_unadapted(route.endpoint)
+        return route
 
     def websocket(self, path: str, **options: Any) -> Callable[[H], H]:
         """Register the handler below; it stays what it is.
@@ -245,6 +259,16 @@ def _imported(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (AttributeError, ValueError) as error:
         raise ImportError(f"there is no handler {name!r}: {error}") from error
+
+
+def _answered_by(
+    handlers: dict[type[BaseException], ExceptionHandler], settings: Settings
+) -> Settings:
+    """Return settings with the handlers of a route before their own, which may still grow."""
+    others = cast(
+        MutableMapping[type[BaseException], ExceptionHandler], settings.exception_handlers
+    )
+    return replace(settings, exception_handlers=ChainMap(handlers, others))
 
 
 def _hooked(before: Iterable[Hook], after: Iterable[Hook]) -> SocketMiddleware:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Self
+from typing import Any
 
 from telex import testing
 from telex._json import decode_json
@@ -127,8 +127,9 @@ class TestClient(testing.TestClient):
                 raise _refusal(refused) from None
             yield WebSocketTestSession(session, portal)
 
-    def _alone(self) -> Self:
-        return type(self)(self.app, **{**self._options, "lifespan": False})
+    def _alone(self) -> TestClient:
+        # Not of its own class, whose constructor may take something else.
+        return TestClient(self.app, **{**self._options, "lifespan": False})
 
 
 def _refusal(refused: ConnectionRejected) -> WebSocketDisconnect:
