@@ -194,6 +194,14 @@ async def test_functools_wraps_leaves_a_wrapper_its_own_parameters(
 
 
 @pytest.mark.row("KX8")
+async def test_nobody_can_make_functools_wraps_take_a_wrappers_parameters() -> None:
+    # Whoever asks the class for annotations gives all partial objects some, for good.
+    assert functools.partial.__annotations__ == {}
+    assert functools.partial(print).__annotations__ == {}
+    await test_functools_wraps_leaves_a_wrapper_its_own_parameters(accepting, 1)
+
+
+@pytest.mark.row("KX8")
 async def test_functools_wraps_works_on_a_wrapper_without_parameters() -> None:
     def middleware(endpoint: Endpoint) -> Endpoint:
         @functools.wraps(endpoint)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from telex.binding import describe, needing, needs_of
 from telex.handlers import function_endpoint
@@ -92,16 +92,24 @@ def _wrap_once(endpoint: Endpoint, middleware: SocketMiddleware) -> Endpoint:
 
 
 def _nameplate(endpoint: Endpoint) -> Endpoint:
-    """Return an endpoint that has the name of another one, but none of its annotations.
-
-    `functools.wraps` copies annotations over those of the wrapper, which would then be lost; a
-    partial object has none to copy.
-    """
-    inner = functools.partial(endpoint)
+    """Return an endpoint that has the name of another one, but none of its annotations."""
+    inner = _Nameplate(endpoint)
     for name in _NAMES:
         if hasattr(endpoint, name):
             setattr(inner, name, getattr(endpoint, name))
     return inner
+
+
+class _Nameplate(functools.partial[Awaitable[object]]):
+    """An endpoint without annotations.
+
+    `functools.wraps` copies annotations over those of the wrapper, which would then be lost. A
+    partial object has none to copy, until somebody looks for them on its class.
+    """
+
+    @property
+    def __annotations__(self) -> NoReturn:  # type: ignore[override]
+        raise AttributeError("__annotations__")
 
 
 def _forget(wrapper: object, inner: Endpoint) -> None:
