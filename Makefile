@@ -26,6 +26,6 @@ demo: setup ## Serve the chat at http://127.0.0.1:8000
 	@scripts/demo
 
 clean: ## Remove the environments and everything that was built or cached
-	rm -rf .venv .venvs .coverage .coverage.* htmlcov dist build
+	rm -rf .venv .venvs .cache .coverage .coverage.* htmlcov dist build
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

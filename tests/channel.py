@@ -50,6 +50,15 @@ class FakeChannel:
             self.feed({"type": "websocket.connect"})
         self.feed(*script)
 
+        self.max_size: int | None = None
+        self.beat: tuple[float, float] | None = None
+
+    def limit_size(self, size: int, too_big: Callable[[], None]) -> None:
+        self.max_size = size
+
+    def heartbeat(self, interval: float, timeout: float) -> None:
+        self.beat = (interval, timeout)
+
     # The peer
 
     def feed(self, *messages: Message) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi import WebSocket as FastAPIWebSocket
 from starlette.applications import Starlette
@@ -47,6 +46,7 @@ from telex import (
 from telex._settings import settings_of
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex.context import current
+from telex.server.run import STOP_TIMEOUT
 from telex.testing import AsyncTestClient, ConnectionRejected
 from telex.websockets import link_of
 
@@ -621,14 +621,13 @@ def test_a_file_that_runs_itself_hands_its_application_to_the_server(
 ) -> None:
     calls: list[dict[str, Any]] = []
 
-    # The signature is read: options uvicorn does not have are refused.
-    def run(
-        app: Any, *, host: str, port: int, workers: int, ws: str, log_level: str = "info"
-    ) -> None:
-        assert ws == "telex.server:WebSocketProtocol"
-        calls.append({"app": app, "host": host, "port": port, "log_level": log_level})
+    def serve(app: Any, options: dict[str, Any]) -> None:
+        assert options.pop("ws") == "telex.server:WebSocketProtocol"
+        assert options.pop("workers") == 1
+        assert options.pop("timeout_graceful_shutdown") == STOP_TIMEOUT
+        calls.append({"app": app, "log_level": "info", **options})
 
-    monkeypatch.setattr(uvicorn, "run", run)
+    monkeypatch.setattr("telex.server._serving.serve", serve)
     file = tmp_path / "main.py"
     file.write_text(MAIN)
     names = runpy.run_path(str(file), run_name="__main__")

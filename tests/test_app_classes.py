@@ -9,7 +9,7 @@ from telex import App, Router, SocketView, WebSocket, websocket
 
 
 class Labelled(WebSocket):
-    label = "mine"
+    mark = "mine"
 
 
 class LabelledApp(App):

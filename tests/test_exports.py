@@ -12,6 +12,9 @@ import telex
 ROOT = Path(__file__).parent.parent
 
 PUBLIC = {
+    "Authenticate",
+    "Connections",
+    "Heartbeat",
     "App",
     "Router",
     "Routes",

@@ -566,3 +566,81 @@ async def test_filters_that_come_later_are_before_the_deputy() -> None:
     await turns()
     assert deputy.told == ["!'1'"]
     waiting.cancel()
+
+
+# What looks at messages before the readers
+
+
+class Gate:
+    """Lets so many messages pass, then closes."""
+
+    def __init__(self, ws: WebSocket, amount: int) -> None:
+        self.ws = ws
+        self.left = amount
+        self.waits: list[bool] = []
+
+    def allowed(self) -> bool:
+        self.left -= 1
+        if self.left < 0:
+            link_of(self.ws).end(1008)
+        return self.left >= 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("waiting", [True, False])
+@pytest.mark.parametrize("method", ["receive", "receive_text"])
+async def test_one_that_closes_in_place_of_letting_pass_ends_the_reader(
+    path: str, waiting: bool, method: str
+) -> None:
+    ws, channel = await opened_over(path)
+    gate = Gate(ws, 1)
+    link_of(ws).inbox.admit(gate.waits.append, gate.allowed)
+    if not waiting:
+        channel.feed(T("1"), T("2"))
+        assert not await ws.is_disconnected()
+    first = asyncio.ensure_future(getattr(ws, method)())
+    await turns()
+    if waiting:
+        channel.feed(T("1"), T("2"))
+    assert await soon(first) in ("1", {"type": "websocket.receive", "text": "1"})
+    with pytest.raises(WebSocketRuntimeError):
+        await soon(getattr(ws, method)())
+    await turns()
+    assert channel.closes == [(1008, "")]
+
+
+async def test_it_is_told_whether_somebody_has_waited() -> None:
+    ws, peer = await opened()
+    gate = Gate(ws, 9)
+    link_of(ws).inbox.admit(gate.waits.append, gate.allowed)
+    assert not link_of(ws).inbox.direct
+    waiting = reading(ws)
+    await turns()
+    peer.feed(T("1"), T("2"))
+    await soon(waiting)
+    await ws.receive_text()
+    # Looked in vain, was woken, found one more.
+    assert gate.waits == [False, True, False]
+
+
+async def test_filters_come_after_it_whichever_was_first() -> None:
+    for first in (True, False):
+        ws, peer = await opened()
+        link, gate = link_of(ws), Gate(ws, 9)
+        link.progress.filters_in = (lambda data: f"!{data!r}",)
+        if first:
+            link.inbox.filter()
+        link.inbox.admit(gate.waits.append, gate.allowed)
+        if not first:
+            link.inbox.filter()
+        peer.feed(T("1"))
+        assert await soon(ws.receive_text()) == "!'1'"
+        assert gate.left == 8
+
+
+async def test_it_is_let_go_after_the_end() -> None:
+    ws, _ = await opened()
+    link, gate = link_of(ws), Gate(ws, 9)
+    link.inbox.admit(gate.waits.append, gate.allowed)
+    link.inbox.unwatch()
+    assert link.inbox.direct

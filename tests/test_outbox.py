@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Any
 
 import pytest
@@ -61,6 +62,22 @@ def test_a_bound_is_an_int_of_at_least_one(name: str, value: Any) -> None:
 def test_a_policy_has_to_be_known() -> None:
     with pytest.raises(ValueError, match="'block', 'drop_oldest', 'drop_newest', 'close'"):
         Outbox(policy="wait")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan])
+def test_a_timeout_is_above_zero(timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        Outbox(timeout=timeout)
+
+
+def test_an_endless_timeout_is_none() -> None:
+    assert Outbox(timeout=math.inf).timeout is None
+
+
+@pytest.mark.parametrize("code", [1005, 999, 5000])
+def test_a_code_has_to_be_one_that_may_be_sent(code: int) -> None:
+    with pytest.raises(ValueError):
+        Outbox(close_code=code)
 
 
 async def test_messages_go_out_in_order_and_the_task_ends() -> None:
@@ -321,3 +338,69 @@ async def test_a_peer_that_is_gone_is_no_error(caplog: pytest.LogCaptureFixture)
         await soon(queue.flush())
     assert caplog.records == []
     assert (wire.out, queue.dropped, queue.buffered) == ([], 2, 0)
+
+
+# --- the log ---
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def full(who: str, policy: Policy = "block") -> OutgoingQueue:
+    wire = Wire()
+    queue = OutgoingQueue(Outbox(policy=policy, max_messages=1), wire.transmit, wire.overflow, who)
+    queue.hold()
+    assert queue.offer("fits")
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("policy", "dropped"), [("block", 1), ("drop_oldest", 1), ("drop_newest", 1), ("close", 2)]
+)
+async def test_messages_that_were_not_sent_are_one_line(
+    policy: Policy, dropped: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = full("'/feed' of ('127.0.0.1', 1)", policy)
+    for _ in range(100):
+        queue.offer("too much")
+    (line,) = lines(caplog)
+    assert line == (
+        f"outbox full: {dropped} messages of send_nowait to 1 slow clients were not sent, "
+        "as for '/feed' of ('127.0.0.1', 1)"
+    )
+    await end(queue)
+
+
+async def test_all_connections_together_have_one_line_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telex._outbox.LOG_EVERY", 0.05)
+    queues = [full(f"'/{n}'") for n in range(20)]
+    for queue in queues:
+        for _ in range(10):
+            assert not queue.offer("too much")
+    assert len(lines(caplog)) == 1
+    told = asyncio.Event()
+
+    def notice(record: logging.LogRecord) -> bool:
+        told.set()
+        return True
+
+    monkeypatch.setattr("telex._outbox.log.filters", [notice])
+    await soon(told.wait())
+    assert "199 messages of send_nowait to 20 slow clients" in lines(caplog)[1]
+    assert not queues[0].offer("too much")
+    assert len(lines(caplog)) == 2
+    for queue in queues:
+        await end(queue)
+
+
+async def test_nothing_is_said_about_clients_that_have_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    queue = full("'/feed'")
+    await end(queue)
+    assert not queue.offer("late")
+    assert queue.dropped == 2
+    assert lines(caplog) == []

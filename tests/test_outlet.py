@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from channel import FakeChannel, opened_over
+from channel import PATHS, FakeChannel, connecting_over, opened_over
 from opened import left, opened, soon, turns
 from peer import D, Peer, T, make_scope
 from telex import (
+    App,
     WebSocket,
     WebSocketDisconnect,
     WebSocketHandshakeError,
     WebSocketRuntimeError,
     WebSocketState,
 )
-from telex._outbox import Outbox
+from telex._outbox import Outbox, Policy
 from telex._settings import SETTINGS_KEY, Settings
 from telex._types import Message
 
@@ -452,6 +453,75 @@ async def test_a_server_that_refuses_the_close_of_a_slow_consumer_is_logged(
     await turns(30)
     assert "a close could not be sent" in [record.getMessage() for record in caplog.records]
     assert ws.close_code == 4008
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("policy", "taken", "arrives"),
+    [
+        ("block", [True, True, False, False], ["a", "b", "c"]),
+        ("drop_newest", [True, True, False, False], ["a", "b", "c"]),
+        ("drop_oldest", [True, True, True, True], ["a", "d", "e"]),
+        ("close", [True, True, False, False], ["a"]),
+    ],
+)
+async def test_every_policy_on_every_path(
+    path: str, policy: Policy, taken: list[bool], arrives: list[str]
+) -> None:
+    settings = Settings(outbox=Outbox(max_messages=2, policy=policy, close_code=4010))
+    ws, channel = connecting_over(path, **{SETTINGS_KEY: settings})
+    await soon(ws.accept())
+    channel.block()
+    blocked = sending(ws, "a")
+    await turns()
+    assert [ws.send_nowait(data) for data in "bcde"] == taken
+    # Nothing is counted behind the end.
+    assert ws.dropped == (3 if policy == "close" else 2)
+    assert ws.buffered - channel.buffered == (0 if policy == "close" else 2)
+    channel.unblock()
+    await soon(blocked)
+    await turns(30)
+    assert channel.data == arrives
+    assert channel.closes == ([(4010, "slow consumer")] if policy == "close" else [])
+    assert ws.buffered == 0
+
+
+@pytest.mark.row("T88")
+@pytest.mark.parametrize("path", PATHS)
+async def test_many_tasks_that_wait_and_that_do_not_keep_their_order(path: str) -> None:
+    ws, channel = connecting_over(path)
+    await soon(ws.accept())
+    tasks: list[asyncio.Task[None]] = []
+    for n in range(40):
+        if n % 8 == 0:
+            channel.block()
+        if n % 2:
+            assert ws.send_nowait(str(n))
+        else:
+            tasks.append(sending(ws, str(n)))
+        await turns()
+        if n % 8 == 5:
+            channel.unblock()
+    await soon(asyncio.gather(*tasks))
+    await turns(30)
+    assert channel.data == [str(n) for n in range(40)]
+
+
+async def test_each_route_has_an_outbox_of_its_own() -> None:
+    app = App(outbox=Outbox(max_messages=1))
+    taken: dict[str, int] = {}
+
+    async def fill(ws: WebSocket) -> None:
+        async with ws:
+            taken[ws.path] = sum(ws.send_nowait("x") for _ in range(10))
+
+    app.websocket("/one", name="one")(fill)
+    app.websocket("/three", name="three", outbox=Outbox(max_messages=3))(fill)
+    for each in ("/one", "/three"):
+        peer = Peer()
+        await peer.run(app, make_scope(each))
+        assert peer.closes == [(1000, "")]
+    assert taken == {"/one": 1, "/three": 3}
 
 
 # --- the channel ---

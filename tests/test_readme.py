@@ -155,7 +155,9 @@ def test_every_example_it_names_exists_and_the_short_ones_are_short() -> None:
     assert pages.broken_links(README) == []
     for path in EXAMPLES.glob("*.py"):
         assert path.name in TEXT
-        assert len(path.read_text().splitlines()) < 60
+        # Logging in takes an HTTP side as well.
+        longest = 150 if path.name == "login.py" else 60
+        assert len(path.read_text().splitlines()) < longest
 
 
 def test_every_command_is_one_of_the_command_line() -> None:
@@ -388,7 +390,10 @@ SCENES: dict[str, Callable[[], Awaitable[Scene | None]]] = {
     "a client does not read": does_not_read,
     "a read is cancelled, by `asyncio.timeout` for example": read_is_cancelled,
 }
-WARNED = {"the handler returns without accepting": "WARNING"}
+WARNED = {
+    "the handler returns without accepting": "WARNING",
+    "a client does not read": "WARNING",
+}
 FAILED = {"the handler raises before accepting", "the handler raises after accepting"}
 
 

@@ -36,6 +36,7 @@ NEEDS_AN_EXTRA = {
     "telex.server._inbound",
     "telex.server._outbound",
     "telex.server._picows",
+    "telex.server._serving",
     "telex.server.protocol",
 }
 """Modules that cannot be imported with only the core installed."""

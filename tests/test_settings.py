@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections import UserDict
 from types import FrameType
@@ -11,8 +12,17 @@ from typing import Any
 import pytest
 
 from peer import make_scope
+from telex._limits import Heartbeat
 from telex._outbox import Outbox
-from telex._settings import DEFAULTS, SETTINGS_KEY, Overrides, Settings, settings_of
+from telex._settings import (
+    DEFAULTS,
+    SETTINGS_KEY,
+    Overrides,
+    Settings,
+    limit_settings,
+    settings_of,
+)
+from telex._slots import Slots
 from telex._types import Scope
 from telex.codecs import JSON, MessagePack
 
@@ -112,3 +122,50 @@ def test_an_application_in_another_thread_does_not_change_the_settings_of_this_o
         sys.settrace(before)
     assert settings_of(ours).debug
     assert not settings_of(theirs).debug
+
+
+# Limits
+
+
+def test_limits_are_settings() -> None:
+    outbox = Outbox(max_messages=3)
+    changes = limit_settings({"max_age": 5, "outbox": outbox, "heartbeat": (2, 1)})
+    assert changes == {"max_age": 5, "outbox": outbox, "heartbeat": Heartbeat(2, 1)}
+    settings = Settings(**changes)
+    assert (settings.max_age, settings.idle_timeout) == (5, math.inf)
+
+
+def test_counts_of_connections_are_slots() -> None:
+    changes = limit_settings({"max_connections": 1, "client_key": str})
+    assert changes.keys() == {"slots", "client_key"}
+    assert len(changes["slots"]) == 1
+    assert limit_settings({"max_connections": math.inf}) == {}
+
+
+def test_the_default_limits_are_those_that_hurt_nobody() -> None:
+    limited = {"max_message_size": 16 * 1024 * 1024, "handshake_timeout": 30.0}
+    for name in ("max_messages_per_second", "idle_timeout", "max_age", *limited):
+        assert getattr(DEFAULTS, name) == limited.get(name, math.inf)
+    assert (DEFAULTS.heartbeat, DEFAULTS.slots) == (None, ())
+
+
+def test_the_slots_of_a_route_are_besides_those_of_its_application() -> None:
+    base = Settings(**limit_settings({"max_connections": 5, "max_age": 7}))
+    overrides = Overrides(**limit_settings({"max_connections": 1, "max_age": math.inf}))
+    scope = scope_of(base)
+    overrides.enter(scope)
+    inside = settings_of(scope)
+    assert inside.slots[:1] == base.slots
+    assert len(inside.slots) == 2
+    assert inside.max_age == math.inf
+    assert Overrides(**limit_settings({"max_connections": 1}))
+
+
+def test_the_slots_of_a_route_are_the_same_in_every_connection() -> None:
+    overrides = Overrides(**limit_settings({"max_connections": 1}))
+    found: set[Slots] = set()
+    for _ in range(3):
+        scope = make_scope()
+        overrides.enter(scope)
+        found.update(settings_of(scope).slots)
+    assert len(found) == 1

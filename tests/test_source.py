@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from opened import opened, soon, turns
+from opened import opened, soon, turns, until
 from peer import B, D, Peer, T, make_scope
 from telex import WebSocket, WebSocketDisconnect, WebSocketRuntimeError
+from telex import _source as source_module
 from telex._progress import Progress
 from telex._source import ABNORMAL, MAX_BYTES, MAX_MESSAGES, AsgiSource, close_record, payload
 from telex._types import CloseRecord, Message
@@ -477,3 +478,107 @@ async def test_a_reader_that_is_stopped_leaves_nobody_waiting_for_an_event() -> 
     await source.stop()
     peer.feed(D(1001))
     assert await soon(waiting) == D(1001)
+
+
+# --- a message that is too big ---
+
+
+class Parted:
+    """A source with a limit, whose messages are read by hand."""
+
+    def __init__(self, size: int, *script: Message) -> None:
+        self.peer = Peer(*script, connect=False)
+        self.source = source_of(self.peer)
+        self.parted = 0
+        self.source.limit_size(size, self._part)
+
+    def _part(self) -> None:
+        self.parted += 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 1000])
+@pytest.mark.parametrize("unit", ["x", "é", "€", "\N{GRINNING FACE}", "\ud800"])
+async def test_text_is_measured_in_bytes(size: int, unit: str) -> None:
+    wide = len(unit.encode("utf-8", "surrogatepass"))
+    fits = unit * (size // wide) + "x" * (size % wide)
+    parted = Parted(size, T(fits), T(fits + "x"))
+    await after(parted.source)
+    assert parted.source.poll() == fits
+    assert parted.source.poll() is None
+    assert parted.parted == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"12345678"])
+async def test_binary_messages_are_measured_too(data: bytes) -> None:
+    parted = Parted(8, B(data), B(b"123456789"))
+    await after(parted.source)
+    assert parted.source.poll() == data
+    assert parted.parted == 0
+    assert parted.source.poll() is None
+    assert parted.parted == 1
+
+
+async def test_nothing_that_comes_after_it_is_taken() -> None:
+    parted = Parted(3, T("a"), T("long"), T("b"), T(""), B(b""))
+    await after(parted.source)
+    assert parted.source.pending == 1
+    assert [parted.source.poll(), parted.source.poll()] == ["a", None]
+    assert parted.parted == 1
+    assert parted.source.poll() is None
+    assert parted.parted == 1
+
+
+async def test_when_nothing_came_before_it_is_said_at_once() -> None:
+    parted = Parted(3, T("long"))
+    await after(parted.source)
+    assert parted.parted == 1
+
+
+async def test_nobody_has_to_read_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "PARTING_TIMEOUT", 0.01)
+    parted = Parted(3, T("a"), T("long"))
+    await after(parted.source)
+    assert parted.parted == 0
+    await until(lambda: parted.parted)
+    assert parted.source.poll() == "a"
+    assert parted.source.poll() is None
+    assert parted.parted == 1
+
+
+async def test_one_that_is_forgotten_is_told_nothing() -> None:
+    parted = Parted(3, T("a"), T("long"))
+    await after(parted.source)
+    parted.source.forget()
+    assert [parted.source.poll(), parted.source.poll()] == ["a", None]
+    assert parted.parted == 0
+
+
+async def test_the_disconnect_behind_it_is_noticed() -> None:
+    parted = Parted(3, T("a"), T("long"), T("b"), D(1001))
+    await after(parted.source)
+    assert parted.source.closed == CloseRecord(1001, "", "client")
+
+
+async def test_a_message_that_is_none_has_no_size() -> None:
+    parted = Parted(3, {"type": "websocket.receive", "text": 12345}, T("a"))
+    await after(parted.source)
+    with pytest.raises(WebSocketRuntimeError):
+        parted.source.poll()
+    assert parted.source.poll() == "a"
+
+
+# --- who hears of messages ---
+
+
+async def test_what_is_for_one_who_hears_goes_nowhere_else() -> None:
+    source = source_of(Peer(T("mine"), T("yours"), T("mine"), D(1001), connect=False))
+    heard: list[Message] = []
+
+    def hears(message: Message) -> bool:
+        heard.append(message)
+        return bool(message["text"] == "mine")
+
+    source.heard = hears
+    await after(source)
+    assert [message["text"] for message in heard] == ["mine", "yours", "mine"]
+    assert [source.poll(), source.poll()] == ["yours", None]

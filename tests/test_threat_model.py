@@ -33,7 +33,7 @@ Handler = Callable[[telex.WebSocket], Awaitable[None]]
 
 def rows() -> list[list[str]]:
     """Every row of every table of attacks."""
-    attacks = TEXT.partition("## Not yet")[0]
+    attacks = TEXT.partition("## What is left")[0]
     return [row for section in attacks.split("\n### ")[1:] for row in pages.table(section, "Entry")]
 
 
@@ -43,6 +43,26 @@ def test_every_attack_has_a_defence_and_a_test() -> None:
         assert attack
         assert defence
         assert re.findall(r"`[\w/]+\.py::test_\w+`", tests), attack
+
+
+def test_the_attacks_that_everybody_asks_about_are_there() -> None:
+    listed = pages.table(TEXT, "Attack")
+    assert [row[0] for row in listed] == [
+        "Cross-site hijacking",
+        "Flooding",
+        "Slow reading",
+        "Zip bomb",
+        "Header injection",
+        "Token leakage",
+        "Connection exhaustion",
+        "Stuck handshake",
+        "Log injection",
+    ]
+    for _, attacker, entry, defence, tests in listed:
+        assert attacker
+        assert entry
+        assert defence
+        assert re.findall(r"`[\w/]+\.py::test_\w+`", tests)
 
 
 def test_every_test_it_names_exists() -> None:
@@ -295,6 +315,87 @@ async def test_a_client_that_does_not_read_can_be_dropped_and_delays_nobody() ->
         await stuck.expect_close(4008)
 
 
+async def test_who_sends_faster_than_allowed_is_closed() -> None:
+    read: list[str | bytes] = []
+
+    async def collect(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        read.extend([message async for message in ws])
+
+    app = telex.App(max_messages_per_second=10)
+    app.websocket("/")(collect)
+    async with connected(app) as ws:
+        with pytest.raises(telex.WebSocketDisconnect) as end:
+            for _ in range(1000):
+                await ws.send_text("spam")
+        assert end.value.code == 1008
+    assert 10 <= len(read) < 200
+
+
+async def test_who_takes_nothing_of_what_is_sent_is_ended() -> None:
+    ended: asyncio.Queue[int | None] = asyncio.Queue()
+
+    async def pour(ws: telex.WebSocket) -> None:
+        ws.add_cleanup(lambda: ended.put_nowait(ws.close_code))
+        await ws.accept()
+        await ws.receive_text()
+        while True:
+            await ws.send_text("x" * 1000)
+
+    app = telex.App(outbox=telex.Outbox(timeout=0.1))
+    app.websocket("/")(pour)
+    async with connected(app) as ws:
+        ws.pause_reading(buffer=0)
+        await ws.send_text("go")
+        assert await soon(ended.get()) == 4008
+
+
+async def test_connections_beyond_the_limits_are_refused_and_places_come_back() -> None:
+    left = 0
+
+    async def stay(ws: telex.WebSocket) -> None:
+        nonlocal left
+        try:
+            await ws.accept()
+            await ws.wait_closed()
+        finally:
+            left += 1
+
+    app = telex.App(max_connections=5, max_connections_per_client=2)
+    app.websocket("/")(stay)
+
+    def address(number: int) -> dict[str, Any]:
+        return {"scope": {"client": (f"10.0.0.{number}", 1)}}
+
+    for _ in range(3):
+        async with contextlib.AsyncExitStack() as stack:
+            for number in (1, 1, 2, 2, 3):
+                await stack.enter_async_context(connected(app, **address(number)))
+            for number, status in ((1, 503), (9, 503)):
+                assert (await rejection(app, **address(number))).status == status
+        async with connected(app, **address(1)), connected(app, **address(1)):
+            assert (await rejection(app, **address(1))).status == 429
+    assert left == 3 * 7
+    assert len(app.connections) == 0
+
+
+async def test_a_handshake_that_is_stuck_is_denied_in_time() -> None:
+    ended: list[str] = []
+
+    async def hesitate(ws: telex.WebSocket) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    app = telex.App(handshake_timeout=0.05, disconnect_grace=0.01)
+    app.websocket("/")(hesitate)
+    refused = await rejection(app)
+    assert refused.status == 503
+    assert ended == ["cancelled"]
+
+
 @pytest.mark.parametrize(
     "ending", ["returns", "raises", "leaves", "swallows", "stopped", "refuses"]
 )
@@ -435,3 +536,22 @@ async def test_no_path_and_no_close_reason_forges_a_log_line(
     records = [record for record in caplog.records if record.name.startswith("telex")]
     assert records
     assert [record.getMessage() for record in records if "\n" in record.getMessage()] == []
+
+
+async def test_no_path_forges_a_line_about_a_limit(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def hesitate(ws: telex.WebSocket) -> None:
+        await asyncio.Event().wait()
+
+    app = telex.App(max_connections=1, handshake_timeout=0.05, disconnect_grace=0.01)
+    app.websocket("/{room}")(hesitate)
+    path = f"/room{FORGED}"
+    stuck = asyncio.create_task(rejection(app, path))
+    await turns()
+    assert (await rejection(app, path)).status == 503
+    await soon(stuck)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("telex")]
+    assert any("is refused" in line for line in lines)
+    assert any("handshake in time" in line for line in lines)
+    assert [line for line in lines if "\n" in line] == []

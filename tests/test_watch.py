@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
+import anyio
 import pytest
 
 from channel import opened_over
-from opened import opened, soon, turns
-from peer import D, Peer, T
-from telex import WebSocket, WebSocketDisconnect
+from opened import opened, soon, turns, until
+from peer import DEADLINE, D, Peer, T
+from telex import App, WebSocket, WebSocketDisconnect, WebSocketHandshakeError
+from telex._dismissal import dismiss
 from telex._watch import DisconnectWatch
 from telex.websockets import link_of
 
 GRACE = 0.03
 LATE = 20 * GRACE
+FOR_EVER = 600.0
+
+Note = Callable[[str], None]
 
 
 class Watched:
@@ -228,3 +235,169 @@ async def test_a_watch_that_was_never_armed_can_be_disarmed() -> None:
     watch.disarm()
     assert not watch.settle()
     assert peer.sent == []
+
+
+# A connection that somebody else has closed
+
+
+async def test_a_busy_handler_is_cancelled_after_a_dismissal_too() -> None:
+    ws, peer = await opened()
+    watched = Watched(ws, busy)
+    await turns()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert dismiss(ws, 4000)
+    await soon(watched.task)
+    assert GRACE * 0.9 <= loop.time() - began < LATE / 2
+    assert (watched.cancelled, watched.settled, watched.requests) == (True, True, 0)
+    assert peer.closes == [(4000, "")]
+
+
+@pytest.mark.parametrize("method", ["receive_text", "wait_closed", "is_disconnected"])
+async def test_whoever_knows_of_a_dismissal_is_left_alone(method: str) -> None:
+    ws, _ = await opened()
+    dismissed = asyncio.Event()
+
+    async def work() -> None:
+        if method != "receive_text":
+            await dismissed.wait()
+        with contextlib.suppress(WebSocketHandshakeError):
+            await getattr(ws, method)()
+        await asyncio.sleep(4 * GRACE)
+
+    watched = Watched(ws, work)
+    await turns()
+    dismiss(ws, 4000)
+    dismissed.set()
+    await soon(watched.task)
+    assert (watched.cancelled, watched.watch.fired) == (False, 0)
+
+
+async def test_an_end_that_is_told_again_and_again_does_not_put_it_off() -> None:
+    ws, _ = await opened()
+    watched = Watched(ws, busy)
+    await turns()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    dismiss(ws, 4000)
+    while not watched.task.done():
+        link_of(ws).progress.notify()
+        await asyncio.wait((watched.task,), timeout=GRACE / 4)
+    assert loop.time() - began < LATE / 2
+
+
+# What a handler may be busy with
+
+
+async def plain_await(note: Note) -> None:
+    try:
+        await asyncio.sleep(FOR_EVER)
+    finally:
+        note("left")
+
+
+async def task_group(note: Note) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(plain_await(note))
+        group.create_task(plain_await(note))
+
+
+async def timeout_around(note: Note) -> None:
+    async with asyncio.timeout(FOR_EVER):
+        await plain_await(note)
+
+
+async def anyio_scopes(note: Note) -> None:
+    with anyio.CancelScope(), anyio.move_on_after(FOR_EVER) as scope:
+        await plain_await(note)
+    assert not scope.cancelled_caught
+
+
+async def anyio_task_group(note: Note) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(plain_await, note)
+        await plain_await(note)
+
+
+async def anyio_shield(note: Note) -> None:
+    with anyio.CancelScope(shield=True):
+        await plain_await(note)
+
+
+async def in_a_thread(note: Note) -> None:
+    leave = threading.Event()
+    try:
+        await asyncio.to_thread(leave.wait, DEADLINE)
+    finally:
+        leave.set()
+        note("left")
+
+
+async def shielded(note: Note) -> None:
+    inner = asyncio.ensure_future(plain_await(note))
+    try:
+        await asyncio.shield(inner)
+    finally:
+        inner.cancel()
+        await asyncio.wait((inner,))
+
+
+async def generator(note: Note) -> None:
+    async def numbers() -> AsyncGenerator[int, None]:
+        yield 1
+        await plain_await(note)
+
+    async with contextlib.aclosing(numbers()) as them:
+        async for _ in them:
+            pass
+
+
+SHAPES = (
+    *(plain_await, task_group, timeout_around, anyio_scopes, anyio_task_group, anyio_shield),
+    *(in_a_thread, shielded, generator),
+)
+
+
+async def served_by(peer: Peer, app: App, requests: list[int]) -> None:
+    """Serve, and note how often the task was asked to stop without taking it back."""
+    await peer.run(app)
+    task = asyncio.current_task()
+    assert task is not None
+    requests.append(task.cancelling())
+
+
+@pytest.mark.parametrize("ended_by", ["client", "dismissal"])
+@pytest.mark.parametrize("accepts", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda each: each.__name__)
+async def test_whatever_a_handler_is_busy_with_it_ends_cleanly(
+    shape: Callable[[Note], Awaitable[None]],
+    accepts: bool,
+    ended_by: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, inside, notes = App(disconnect_grace=GRACE), list[WebSocket](), list[str]()
+
+    @app.websocket("/")
+    async def handler(ws: WebSocket) -> None:
+        if accepts:
+            await ws.accept()
+        inside.append(ws)
+        await shape(notes.append)
+        notes.append("went on")
+
+    before, peer, requests = asyncio.all_tasks(), Peer(), list[int]()
+    serving = asyncio.create_task(served_by(peer, app, requests))
+    await until(lambda: inside)
+    await turns()
+    if ended_by == "client":
+        peer.feed(D(1001))
+    else:
+        assert dismiss(inside[0], 4000)
+    await soon(serving)
+    assert requests == [0]
+    assert notes in (["left"], ["left", "left"])
+    closes = ["close"] if ended_by == "dismissal" else []
+    assert peer.types == (["accept"] if accepts else []) + closes
+    assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == []
+    await turns()
+    assert asyncio.all_tasks() == before

@@ -1,6 +1,8 @@
 """Telex: WebSockets for ASGI, done completely."""
 
+from telex._connections import Connections
 from telex._dispatch import on
+from telex._limits import Heartbeat
 from telex._outbox import Outbox
 from telex._state import WebSocketState
 from telex._url import URL
@@ -23,6 +25,7 @@ from telex.exceptions import (
     WebSocketRuntimeError,
 )
 from telex.listeners import Listener
+from telex.middleware.auth import Authenticate
 from telex.params import Cookie, Depends, Header, Path, Query
 from telex.routing import Mount, Router, Routes, SocketRoute
 from telex.streams import Stream, StreamEvent
@@ -35,12 +38,15 @@ __all__ = [
     "URL",
     "Address",
     "App",
+    "Authenticate",
     "BindingError",
     "CloseCode",
+    "Connections",
     "Cookie",
     "Depends",
     "Header",
     "Headers",
+    "Heartbeat",
     "ImproperlyConfigured",
     "Listener",
     "Mount",

@@ -49,6 +49,10 @@ class Deputy(Protocol):
         """Be told that one of the sides has ended the connection."""
 
 
+def _as_it_is(error: WebSocketHandshakeError) -> Exception:
+    return error
+
+
 class Inbox:
     """The reading half of one connection.
 
@@ -63,6 +67,7 @@ class Inbox:
     """
 
     __slots__ = (
+        "_arriving",
         "_busy",
         "_on_end",
         "_parked",
@@ -79,7 +84,8 @@ class Inbox:
     ) -> None:
         self.source = source
         self.progress = progress
-        self.pull: Callable[[], str | bytes | None] = source.poll
+        self._arriving: Callable[[], str | bytes | None] = source.poll
+        self.pull = self._arriving
         self.deputy: Deputy | None = None
         self._poll = self.pull
         self._on_end = on_end
@@ -93,7 +99,7 @@ class Inbox:
 
         Where there are none, reading does not even look for them.
         """
-        poll, filters = self.source.poll, self.progress.filters_in
+        poll, filters = self._arriving, self.progress.filters_in
 
         def filtered() -> str | bytes | None:
             data = poll()
@@ -105,6 +111,25 @@ class Inbox:
         if self._poll is self.pull:
             self._poll = filtered
         self.pull = filtered
+
+    def admit(self, passed: Callable[[bool], None], allowed: Callable[[], bool]) -> None:
+        """Have functions say of every message whether it is still taken.
+
+        Args:
+            passed: Called whenever somebody looks for a message: whether the time since the last
+                look was spent waiting, so that nothing was here.
+            allowed: Called for each message; it may close the connection in place of allowing it.
+        """
+        poll = self._arriving
+
+        def admitted() -> str | bytes | None:
+            data = poll()
+            # The deputy waits whenever nobody reads.
+            passed(self._parked is not None or not self._busy)
+            return data if data is None or allowed() else None
+
+        self._arriving = admitted
+        self.filter()
 
     def engage(self, deputy: Deputy) -> None:
         """Have every message go by a deputy from now on, also those of readers that wait.
@@ -179,7 +204,7 @@ class Inbox:
     @property
     def direct(self) -> bool:
         """Whether what comes goes to the one reader there is, as it is, and to nobody before."""
-        return not self._turns and self._poll is self.pull and not self.progress.filters_in
+        return not self._turns and self._poll == self.source.poll
 
     @property
     def is_read(self) -> bool:
@@ -213,7 +238,10 @@ class Inbox:
         with contextlib.suppress(ValueError):
             self.progress.watchers.remove(self._wake)
         self.deputy = None
-        self._poll = self.pull
+        # What limits the connection holds it.
+        self._poll = self.pull = self._arriving = self.source.poll
+        if isinstance(self.source, AsgiSource):
+            self.source.forget()
 
     def _wake(self) -> None:
         if self.progress.over and isinstance(self.source, AsgiSource):
@@ -227,15 +255,14 @@ class Inbox:
     async def _take(
         self,
         convert: Callable[[Any], Any] | None = None,
-        over: Callable[[WebSocketHandshakeError], Exception] | None = None,
+        over: Callable[[WebSocketHandshakeError], Exception] = _as_it_is,
         *,
         raw: bool = False,
     ) -> Any:
         progress = self.progress
         if self._busy:
             if progress.over:
-                refused = progress.refuse("receive")
-                raise refused if over is None else over(refused)
+                raise over(progress.refuse("receive"))
             await self._take_turn()
         self._busy = True
         try:
@@ -250,11 +277,13 @@ class Inbox:
                     return item if convert is None else convert(item)
                 if self.source.closed is not None:
                     break
+                if progress.over:
+                    # Closed by what looked at the message.
+                    continue
                 self._parked = self.source.wait()
                 await self._parked
             else:
-                refused = progress.refuse("receive")
-                raise refused if over is None else over(refused)
+                raise over(progress.refuse("receive"))
         finally:
             self._parked = None
             if self._turns is None:
@@ -262,8 +291,7 @@ class Inbox:
             else:
                 self._pass_turn()
         # Only now: a cleanup that reads must not wait for this reader's turn to end.
-        gone = await self.deliver()
-        raise gone if over is None else over(gone)
+        raise over(await self.deliver())
 
     async def _take_turn(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -297,7 +325,7 @@ class Inbox:
         source = self.source
         if not self.progress.open and isinstance(source, AsgiSource) and source.pending:
             raise WebSocketRuntimeError("a message came before the connection was accepted")
-        untouched = self._poll is self.pull and not self.progress.filters_in
+        untouched = self._poll == source.poll
         if untouched and isinstance(source, AsgiSource):
             return source.poll_message()
         data = self._poll()

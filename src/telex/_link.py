@@ -102,8 +102,9 @@ class Link:
             channel if channel is not None and send == channel.asgi_send else None,
             self.inbox,
             settings_of(scope).outbox,
-            self._overflow,
+            lambda: self.end(self.outlet.bounds.close_code, "slow consumer"),
             wrapped=base is not None,
+            scope=scope,
         )
 
     @classmethod
@@ -338,8 +339,7 @@ class Link:
 
     async def _close(self, code: int, reason: str | None, message: Message) -> None:
         record = CloseRecord(check_code(code), clip_reason(reason), "server")
-        message = self._begin_close(record, message)
-        await self.outlet.close(message, record)
+        await self.outlet.close(self._begin_close(record, message), record)
 
     def _begin_close(self, record: CloseRecord, message: Message) -> Message:
         self.progress.going(message)
@@ -370,10 +370,11 @@ class Link:
         except Exception:
             log.warning("the server refused the close of an abort", exc_info=True)
 
-    def _overflow(self) -> None:
-        record = CloseRecord(int(CloseCode.SLOW_CONSUMER), "slow consumer", "server")
-        message = self._begin_close(record, {"type": "websocket.close"})
-        self.outlet.close_later(message, record)
+    def end(self, code: int, reason: str = "") -> None:
+        """Close from outside of the handler, without waiting; the connection must be open."""
+        record = CloseRecord(check_code(code), clip_reason(reason), "server")
+        self.progress.dismissed = True
+        self.outlet.close_later(self._begin_close(record, {"type": "websocket.close"}), record)
 
     async def finish(self) -> None:
         """Stop every task of the connection and run what cleanups are left."""

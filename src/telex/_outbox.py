@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
+from weakref import WeakKeyDictionary
 
 from telex._failures import report
+from telex.close_codes import CloseCode, check_code
 from telex.exceptions import WebSocketError
 
 log = logging.getLogger("telex")
@@ -29,26 +32,37 @@ Policy = Literal["block", "drop_oldest", "drop_newest", "close"]
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds a close waits for the queue before it sends the close frame."""
 
+LOG_EVERY: Final = 10.0
+"""Seconds between two log lines about messages that were dropped, of all connections together."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outbox:
-    """The bounds of the outgoing queue of each connection, for `send_nowait`.
+    """What may wait for each client, and for how long.
 
     Attributes:
-        max_messages: Messages that may wait.
-        max_bytes: Payload that may wait, in bytes (text counts its characters). A single message
-            longer than this still fits into an empty queue.
-        policy: What happens to a message that does not fit. `"block"` and `"drop_newest"` refuse
-            it, `"drop_oldest"` makes room by dropping what waits longest, `"close"` ends the
-            connection with code 4008.
+        max_messages: Messages of `send_nowait` that may wait.
+        max_bytes: Their payload, in bytes (text counts its characters). A single message longer
+            than this still fits into an empty queue.
+        policy: What happens to a message that does not fit. `"block"` refuses it, so that its
+            sender can wait with `send_text`; `"drop_newest"` drops it; `"drop_oldest"` drops what
+            waits longest in its place; `"close"` ends the connection with `close_code`.
+        close_code: With what the connection of a slow client is ended; 4008 unless said
+            otherwise.
+        timeout: Seconds a client may take nothing of what waits, whoever sends it, before its
+            connection is ended with `close_code`; `None` for ever. A client that reads slowly
+            takes something. Where the server does not tell how much is taken (plain ASGI), it has
+            to make room for a message in that time.
 
     Raises:
-        ValueError: A bound below 1, or an unknown policy.
+        ValueError: A bound below 1, an unknown policy, a code that may not be sent.
     """
 
     max_messages: int = 1024
     max_bytes: int = 1024 * 1024
     policy: Policy = "block"
+    close_code: int = CloseCode.SLOW_CONSUMER
+    timeout: float | None = 60.0
 
     def __post_init__(self) -> None:
         for name in ("max_messages", "max_bytes"):
@@ -58,6 +72,11 @@ class Outbox:
         if self.policy not in get_args(Policy):
             known = ", ".join(map(repr, get_args(Policy)))
             raise ValueError(f"Outbox(policy=…) must be one of {known}, not {self.policy!r}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"Outbox(timeout=…) must be above 0 or None, not {self.timeout!r}")
+        if self.timeout == math.inf:
+            object.__setattr__(self, "timeout", None)
+        object.__setattr__(self, "close_code", check_code(self.close_code))
 
 
 class OutgoingQueue:
@@ -67,6 +86,7 @@ class OutgoingQueue:
         bounds: Its limits.
         transmit: Sends one message and waits as long as the server makes it wait.
         overflow: Called once when a message does not fit and the policy is `"close"`.
+        who: Names the connection in the log.
     """
 
     __slots__ = (
@@ -79,6 +99,7 @@ class OutgoingQueue:
         "_task",
         "_transmit",
         "_turn",
+        "_who",
         "dropped",
     )
 
@@ -87,8 +108,10 @@ class OutgoingQueue:
         bounds: Outbox,
         transmit: Callable[[str | bytes], Awaitable[None]],
         overflow: Callable[[], None],
+        who: str = "a connection",
     ) -> None:
         self._bounds = bounds
+        self._who = who
         self._transmit = transmit
         self._overflow = overflow
         self._queue: deque[str | bytes | asyncio.Future[None]] = deque()
@@ -117,8 +140,15 @@ class OutgoingQueue:
 
     def offer(self, data: str | bytes) -> bool:
         """Put a message in, or say that it was dropped. Never waits."""
-        if self._dead or not self._make_room(len(data)):
+        if self._dead:
             self.dropped += 1
+            return False
+        dropped = self.dropped
+        fits = self._make_room(len(data))
+        self.dropped += not fits
+        if self.dropped > dropped:
+            _losses().note(self._who, self.dropped - dropped)
+        if not fits:
             return False
         self._queue.append(data)
         self._messages += 1
@@ -248,3 +278,42 @@ class OutgoingQueue:
             report(exc, "a queued message could not be sent, %d more are lost", self._messages)
         self.dropped += 1
         self._drop_messages()
+
+
+class _Losses:
+    """The messages that were dropped on one event loop since the last line about them."""
+
+    def __init__(self) -> None:
+        self._messages = 0
+        self._whose: set[str] = set()
+        self._quiet = False
+
+    def note(self, who: str, messages: int) -> None:
+        self._messages += messages
+        self._whose.add(who)
+        if not self._quiet:
+            self._tell(who)
+
+    def _tell(self, who: str) -> None:
+        log.warning(
+            "outbox full: %d messages of send_nowait to %d slow clients were not sent, as for %s",
+            self._messages,
+            len(self._whose),
+            who,
+        )
+        self._messages = 0
+        self._whose.clear()
+        self._quiet = True
+        asyncio.get_running_loop().call_later(LOG_EVERY, self._speak)
+
+    def _speak(self) -> None:
+        self._quiet = False
+        if self._messages:
+            self._tell(next(iter(self._whose)))
+
+
+_all_losses: Final[WeakKeyDictionary[Any, _Losses]] = WeakKeyDictionary()
+
+
+def _losses() -> _Losses:
+    return _all_losses.setdefault(asyncio.get_running_loop(), _Losses())

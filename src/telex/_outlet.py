@@ -4,7 +4,8 @@ Rules:
 
 1. Over ASGI one message at a time is in the hands of `send`; other senders wait for their turn.
    Without that a middleware that awaits something could let a later message overtake.
-2. A server that says no after the peer has left does so in words of its own; all of them become
+2. Nobody waits for ever for a client that takes nothing: see `Outbox.timeout`.
+3. A server that says no after the peer has left does so in words of its own; all of them become
    `WebSocketDisconnect` here, at this one door.
 """
 
@@ -18,10 +19,18 @@ from typing import Final
 
 from telex._failures import report
 from telex._inbox import Inbox
-from telex._outbox import FLUSH_TIMEOUT, Outbox, OutgoingQueue
+from telex._outbox import FLUSH_TIMEOUT, Outbox
 from telex._progress import Progress, kind_of, passing
 from telex._source import ABNORMAL, AsgiSource
-from telex._types import GIVE_WAY, CloseRecord, FrameChannel, Message, Send
+from telex._types import (
+    GIVE_WAY,
+    CloseRecord,
+    FrameChannel,
+    Message,
+    Scope,
+    Send,
+)
+from telex._waiting import Waiting
 from telex.close_codes import CloseCode
 from telex.exceptions import WebSocketHandshakeError
 
@@ -34,7 +43,7 @@ _FREE_CODES: Final = 3000
 """Where the close codes begin that no server refuses."""
 
 
-class Outlet:
+class Outlet(Waiting):
     """The writing half of one connection.
 
     Args:
@@ -42,21 +51,13 @@ class Outlet:
         channel: The frame channel when `send` is the one it belongs to, else `None`.
         inbox: The reading half: it knows whether the peer is gone and delivers that.
         bounds: The limits of the queue behind `write_nowait`.
-        overflow: Called once when the queue is full and its policy is to close.
+        overflow: Called once when the queue is full and its policy is to close, or when the client
+            took nothing for too long.
         wrapped: Whether `send` may lead to another link of the same connection.
+        scope: Of the connection. It tells of the server's buffer and names the client; not held.
     """
 
-    __slots__ = (
-        "_channel",
-        "_closing",
-        "_inbox",
-        "_progress",
-        "_send",
-        "_sender",
-        "bounds",
-        "overflow",
-        "queue",
-    )
+    __slots__ = ("_closing", "_inbox", "_send", "farewell")
 
     def __init__(
         self,
@@ -67,22 +68,14 @@ class Outlet:
         overflow: Callable[[], None],
         *,
         wrapped: bool = False,
+        scope: Scope | None = None,
     ) -> None:
-        self._progress = inbox.progress
+        super().__init__(inbox.progress, channel, bounds, overflow, scope or {})
         self._send = _marked(send, inbox.progress) if wrapped else send
-        self._channel = channel
         self._inbox = inbox
-        self.bounds = bounds
-        self.overflow = overflow
-        self._sender: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self.queue: OutgoingQueue | None = None
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that wait: in the queue, and in the server where it tells."""
-        queued = 0 if self.queue is None else self.queue.buffered
-        return queued if self._channel is None else queued + self._channel.buffered
+        self.farewell: asyncio.Task[None] | None = None
+        """Ends the connection from outside of the handler; `None` while nobody does."""
 
     def write(self, data: str | bytes) -> Awaitable[None] | None:
         """Send one message, after those that `write_nowait` put into the queue.
@@ -100,8 +93,13 @@ class Outlet:
         progress, channel = self._progress, self._channel
         if not progress.open:
             raise progress.refuse("send")
-        if channel is None or self.queue is not None or progress.told or progress.filters_out:
-            return self._write(data)
+        if channel is None or not self._direct or progress.told or progress.filters_out:
+            if progress.filters_out:
+                data = progress.filtered(data)
+            if channel is not None:
+                return self._write(channel, data)
+            key = "text" if isinstance(data, str) else "bytes"
+            return self._pass({"type": "websocket.send", key: data}, 1)
         try:
             if isinstance(data, str):
                 channel.write_text(data)
@@ -111,35 +109,25 @@ class Outlet:
             return self._translate(exc)
         sent = progress.sent = progress.sent + 1
         if not channel.writable:
-            return channel.drain()
+            return self.wait_for_room(channel)
         return None if sent % GIVE_WAY else asyncio.sleep(0)
 
-    async def _write(self, data: str | bytes) -> None:
-        progress = self._progress
-        if progress.filters_out:
-            data = progress.filtered(data)
-        if self._sender is not None or (self.queue is not None and self.queue.busy):
+    async def _write(self, channel: FrameChannel, data: str | bytes) -> None:
+        if self._sender is not None or self.queued:
             await self._in_turn(data)
             return
+        progress = self._progress
         if progress.told:
             raise await self._inbox.deliver()
-        channel = self._channel
+        self.look()
+        self._direct = not self._waiters
         try:
-            if channel is not None:
-                _write_frame(channel, data)
-            else:
-                self._sender = asyncio.current_task()
-                try:
-                    key = "text" if isinstance(data, str) else "bytes"
-                    await self._send({"type": "websocket.send", key: data})
-                finally:
-                    self._release()
-        except Exception as exc:
+            _write_frame(channel, data)
+        except OSError as exc:
             await self._translate(exc)
-            raise
         progress.sent += 1
-        if channel is not None and not channel.writable:
-            await channel.drain()
+        if not channel.writable:
+            await self.wait_for_room(channel)
 
     def write_nowait(self, data: str | bytes) -> bool:
         """Send one message without waiting; `False` when it was dropped."""
@@ -150,36 +138,46 @@ class Outlet:
             raise progress.refuse("send")
         if progress.filters_out:
             data = progress.filtered(data)
-        queue = self.queue
         channel = self._channel
-        if channel is not None and channel.writable and (queue is None or not queue.busy):
+        if channel is not None and channel.writable and (self._direct or not self.queued):
             try:
                 _write_frame(channel, data)
             except OSError:
                 return False
             progress.sent += 1
             return True
-        return self._line().offer(data)
+        return self.line().offer(data)
 
     async def forward(self, message: Message) -> None:
         """Give a `websocket.send` to the server, in its turn, as it is unless there are filters."""
         if self._progress.filters_out:
             message = self._filtered(message)
-        await self._forward(message)
+        await self._pass(message, 0)
 
-    async def _forward(self, message: Message) -> None:
+    async def _pass(self, message: Message, count: int) -> None:
+        """Give an event to `send`, in its turn; count it as so many messages."""
+        progress = self._progress
         if self._sender is not None or (self.queue is not None and self.queue.busy):
             await self._in_turn(message)
+            progress.sent += count
             return
+        if count and progress.told:
+            raise await self._inbox.deliver()
+        if self.patience is None:
+            self.watch()
         self._sender = asyncio.current_task()
         try:
             try:
                 await self._send(message)
             finally:
                 self._release()
+        except asyncio.CancelledError:
+            self.check_given_up()
+            raise
         except Exception as exc:
             await self._translate(exc)
             raise
+        progress.sent += count
 
     def _filtered(self, message: Message) -> Message:
         text = message.get("text")
@@ -201,7 +199,7 @@ class Outlet:
 
     async def close(self, message: Message, record: CloseRecord) -> None:
         """Send a `websocket.close` behind what waits, and end what there is to end."""
-        if self.queue is not None and self.queue.busy and not self.queue.sends_here:
+        if self.queue is not None and self.queued and not self.queue.sends_here:
             # In a task of its own: should this one be cancelled, the client is told all the same.
             self.close_later(message, record)
             assert self._closing is not None
@@ -254,18 +252,16 @@ class Outlet:
         """Give an event to the server for a link further in, in its turn."""
         if kind == "websocket.send":
             # The link further in has had it filtered.
-            await self._forward(message)
+            await self._pass(message, 0)
             return
         if kind == "websocket.close":
             await self._flush()
         await self.transmit(message)
 
-    def discard(self) -> asyncio.Task[None] | None:
-        """Throw away what waits in the queue, for good; return its task if there is one."""
-        return None if self.queue is None else self.queue.discard()
-
     def dismiss(self) -> Iterator[asyncio.Task[None] | None]:
         """End the tasks; yield those that have to be waited for."""
+        self.rest()
+        yield self.farewell
         yield self._closing
         yield self.discard()
 
@@ -279,7 +275,7 @@ class Outlet:
             # A middleware sends while it sends; waiting for itself would last for ever.
             await self._hand_over(item)
             return
-        if not await self._line().take_turn():
+        if not await self.line().take_turn():
             raise self._progress.refuse("send")
         self._sender = asyncio.current_task()
         try:
@@ -287,20 +283,28 @@ class Outlet:
                 await self._hand_over(item)
             finally:
                 self._release()
+        except asyncio.CancelledError:
+            self.check_given_up()
+            raise
         except Exception as exc:
             await self._translate(exc)
             raise
         if self._channel is not None and not self._channel.writable:
-            await self._channel.drain()
+            await self.wait_for_room(self._channel)
 
-    async def _send_queued(self, data: str | bytes) -> None:
+    async def send_queued(self, data: str | bytes) -> None:
         try:
             await self._hand_over(data)
         except Exception as exc:
             await self._translate(exc)
             raise
         if self._channel is not None and not self._channel.writable:
-            await self._channel.drain()
+            await self.wait_for_room(self._channel)
+
+    def _release(self) -> None:
+        self._sender = None
+        if self.queue is not None:
+            self.queue.pass_turn()
 
     async def _hand_over(self, item: str | bytes | Message) -> None:
         """Give what has waited for its turn to the server, also while we close."""
@@ -314,6 +318,7 @@ class Outlet:
             key = "text" if isinstance(item, str) else "bytes"
             await self._send({"type": "websocket.send", key: item})
         else:
+            self.look()
             _write_frame(self._channel, item)
         progress.sent += 1
 
@@ -342,19 +347,6 @@ class Outlet:
             finally:
                 watchers.remove(changed.set)
         return source.closed is not None
-
-    def _line(self) -> OutgoingQueue:
-        """Return the queue, behind the message that is being sent."""
-        if self.queue is None:
-            self.queue = OutgoingQueue(self.bounds, self._send_queued, self.overflow)
-        if self._sender is not None:
-            self.queue.hold()
-        return self.queue
-
-    def _release(self) -> None:
-        self._sender = None
-        if self.queue is not None:
-            self.queue.pass_turn()
 
 
 def _write_frame(channel: FrameChannel, data: str | bytes) -> None:

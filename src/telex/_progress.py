@@ -20,7 +20,11 @@ from telex._state import (
     refusal,
 )
 from telex._types import CloseRecord, Message
-from telex.exceptions import WebSocketDisconnect, WebSocketHandshakeError
+from telex.exceptions import (
+    WebSocketDisconnect,
+    WebSocketHandshakeError,
+    WebSocketRuntimeError,
+)
 
 Filter = Callable[[str | bytes], str | bytes]
 """Gets the data of a message and returns what goes on in its place."""
@@ -49,12 +53,14 @@ class Progress:
         began: When the connection was first seen, on the monotonic clock, in seconds.
         filters_in: Functions through which the data of every message goes before it is read.
         filters_out: The same before it is sent.
+        informed: A call was refused since the connection ended, so the application knows.
         handed_out: Somebody may be awaiting the server's `receive`; nobody else may begin to.
         open: Accepted, not closed by us, the peer's end not delivered. What the hot path asks.
         record: How it ended, `None` before the end.
         bound: What was made for this connection once, for everybody who depends on it; `None`
             until there is something.
         client: How far the client's side has come.
+        dismissed: The connection is ended from outside of its handler.
         connect_taken: Somebody has read, or is reading, the `websocket.connect`.
         subprotocol: The accepted subprotocol.
         on_accept: Awaited once, in order, right after the accept went out; `None` for nothing.
@@ -70,9 +76,11 @@ class Progress:
         "bound",
         "client",
         "connect_taken",
+        "dismissed",
         "filters_in",
         "filters_out",
         "handed_out",
+        "informed",
         "on_accept",
         "open",
         "received",
@@ -90,7 +98,9 @@ class Progress:
         self.open = False
         self.record: CloseRecord | None = None
         self.connect_taken = False
+        self.dismissed = False
         self.handed_out = False
+        self.informed = False
         self.subprotocol: str | None = None
         self.told = False
         self.on_accept: list[Callable[[], Awaitable[None]]] | None = None
@@ -122,7 +132,11 @@ class Progress:
 
     def going(self, message: Message) -> None:
         """Take note of an event about to be sent; raises when it is not legal now."""
-        self.application = advance_application(self.application, message)
+        try:
+            self.application = advance_application(self.application, message)
+        except WebSocketRuntimeError:
+            self.informed = self.over
+            raise
         if self.application is Phase.DISCONNECTED:
             self.open = False
 
@@ -181,6 +195,7 @@ class Progress:
 
     def refuse(self, action: str) -> WebSocketHandshakeError:
         """Return the error for a call while the connection is not open."""
+        self.informed = self.over
         closed_by_us = self.application is Phase.DISCONNECTED and (
             self.record is not None and self.record.closed_by == "server"
         )

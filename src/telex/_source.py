@@ -10,6 +10,8 @@ Rules:
    then stops the client. A disconnect behind a full buffer is noticed when somebody reads.
 4. After the disconnect the server is never asked again: some answer with a second disconnect,
    others never.
+5. After a message that is too big nothing is taken. The connection is closed when somebody asks
+   for more than what came before it, or after a second.
 
 A task and a future per connection cost 3 % CPU against awaiting `receive` directly; a task per
 message costs 29 % (measured on uvicorn).
@@ -18,7 +20,9 @@ message costs 29 % (measured on uvicorn).
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from telex._failures import report
@@ -31,11 +35,16 @@ MAX_MESSAGES: Final = 32
 """Messages read ahead at most."""
 
 MAX_BYTES: Final = 256 * 1024
-"""Payload read ahead at most, in characters of text and bytes of binary messages, behind a first
-message of any length. One message more may arrive, however long it is."""
+"""Payload read ahead at most, in characters or bytes, behind a first message of any length. One
+message more may arrive, however long it is."""
+
+PARTING_TIMEOUT: Final = 1.0
+"""Seconds for what came before a message that was too big, as on Telex's server."""
 
 STOP_TIMEOUT: Final = 1.0
 """Seconds to wait for a `receive` that does not end when it is cancelled."""
+
+_SIZED: Final = (str, bytes, bytearray, memoryview)
 
 ABNORMAL: Final = CloseRecord(1006, "", "client")
 """What is known of a peer that went without saying so."""
@@ -83,9 +92,18 @@ def payload(message: Message) -> str | bytes:
 
 def _size(message: Message) -> int:
     data: Any = message.get("text")
+    if type(data) is str:
+        return len(data)
     if data is None:
         data = message.get("bytes")
-    return len(data) if isinstance(data, str | bytes | bytearray | memoryview) else 0
+    return len(data) if isinstance(data, _SIZED) else 0
+
+
+def _exceeds(message: Message, size: int) -> bool:
+    """Whether the payload is longer than so many bytes."""
+    text: Any = message.get("text")
+    wide = isinstance(text, str) and len(text) <= size
+    return (len(text.encode("utf-8", "surrogatepass")) if wide else _size(message)) > size
 
 
 class AsgiSource:
@@ -102,18 +120,24 @@ class AsgiSource:
         "_buffer",
         "_closed",
         "_failure",
+        "_max_size",
         "_others",
+        "_parting",
         "_progress",
         "_receive",
         "_room",
+        "_small",
         "_stopped",
         "_task",
+        "_too_big",
         "_waiter",
         "_wanted",
         "_weight",
         "_wrapped",
         "connect",
         "farewell",
+        "heard",
+        "latency",
     )
 
     def __init__(self, receive: Receive, progress: Progress, *, wrapped: bool = False) -> None:
@@ -131,6 +155,13 @@ class AsgiSource:
         self._asking = False
         self._wanted = False
         self._stopped = False
+        self._max_size = self._small = sys.maxsize
+        self._too_big: Callable[[], None] | None = None
+        self._parting: asyncio.TimerHandle | None = None
+        self.heard: Callable[[Message], bool] | None = None
+        """Called with each message that comes; one for which it returns true goes nowhere else."""
+        self.latency: float | None = None
+        """Seconds in which a sign of life was last answered, `None` before."""
         self.connect: Message | None = None
         """The `websocket.connect`, as long as `event` has not returned it."""
         self.farewell: Message | None = None
@@ -145,6 +176,22 @@ class AsgiSource:
     def pending(self) -> int:
         """How many messages wait to be polled."""
         return len(self._buffer)
+
+    @property
+    def full(self) -> bool:
+        """Whether the server is not asked because nobody takes what is here."""
+        return self._room is not None and not self._room.done()
+
+    def limit_size(self, size: int, too_big: Callable[[], None]) -> None:
+        """Take no message that is longer, and nothing that comes after it; see rule 5."""
+        # A character has one to four bytes.
+        self._max_size, self._small, self._too_big = size, size // 4, too_big
+
+    def forget(self) -> None:
+        """Hold nobody any more who was to be called."""
+        self._too_big = self.heard = None
+        if self._parting is not None:
+            self._parting.cancel()
 
     def start(self) -> None:
         """Start the task, once; while `event` is asking, when that has its answer."""
@@ -172,6 +219,8 @@ class AsgiSource:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
+            if self._parting is not None:
+                self._part()
             return None
         return self._next()
 
@@ -257,7 +306,7 @@ class AsgiSource:
 
     def _stopped_reading(self, task: asyncio.Task[None]) -> None:
         if self._closed is None and not self._stopped:
-            # Cancelled by the server, or because the loop shuts down: nobody may be left waiting.
+            # Cancelled by the server, or the loop shuts down: nobody may be left waiting.
             self._end(ABNORMAL)
         self._wake()
 
@@ -300,13 +349,29 @@ class AsgiSource:
         if kind == "websocket.connect":
             # Either accept() will ask for it, or accept() was cancelled while it was on its way.
             self.connect = message
-        else:
+        elif self.heard is None or not self.heard(message):
+            size = _size(message)
+            if size > self._small and self._is_too_big(message):
+                return
             # A rough weight: not of the first, which mostly is the only one, and never less
             # when one is taken. `_weigh` is exact, and not often needed.
             if self._buffer:
-                self._weight += _size(message)
+                self._weight += size
             self._buffer.append(message)
         self._wake()
+
+    def _is_too_big(self, message: Message) -> bool:
+        if self._parting is None and _exceeds(message, self._max_size):
+            # Of what follows, nothing is small enough.
+            self._small = -1
+            later = asyncio.get_running_loop().call_later
+            self._parting = later(PARTING_TIMEOUT if self._buffer else 0, self._part)
+        return self._parting is not None
+
+    def _part(self) -> None:
+        too_big, self._too_big = self._too_big, None
+        if too_big is not None:
+            too_big()
 
     def _failed(self, exc: Exception) -> None:
         if isinstance(exc, StopIteration | StopAsyncIteration):

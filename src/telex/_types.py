@@ -86,6 +86,13 @@ class Source(Protocol):
     def poll(self) -> str | bytes | None:
         """Take the next message, or return `None` when none is here. Never waits."""
 
+    def limit_size(self, size: int, too_big: Callable[[], None]) -> None:
+        """Take no message of more bytes; before accept.
+
+        A source that can close the connection with 1009 does so by itself, others call `too_big`
+        once, and take nothing after it.
+        """
+
     def wait(self) -> Future[None]:
         """Return a future that is done when `poll` or `closed` has something new.
 
@@ -141,6 +148,12 @@ class FrameChannel(Source, Protocol):
 
         When it returns `True` the message is done with, and who waits goes on waiting. `None`:
         call nothing any more.
+        """
+
+    def heartbeat(self, interval: float, timeout: float) -> None:
+        """Ping so often, in seconds, and drop who gives no sign of life in that time.
+
+        In place of what the server does for all connections; before accept.
         """
 
     def abort(self) -> None:

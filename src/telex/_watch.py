@@ -1,5 +1,7 @@
 """The disconnect watch: a handler whose client has left does not run for ever.
 
+Nor does one whose connection was closed from outside of it (`telex._dismissal`).
+
 A handler that reads learns of the end by itself. One that is busy with something else is
 cancelled in place `grace` seconds after the end was noticed; should it swallow that, once more,
 and then it is named in the log. The cancellation is taken back by `settle`, so that to the outside
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -31,13 +34,24 @@ class DisconnectWatch:
         label: What to call the handler in the log.
     """
 
-    __slots__ = ("_context", "_grace", "_label", "_link", "_read", "_task", "_timer", "fired")
+    __slots__ = (
+        "_context",
+        "_expiring",
+        "_grace",
+        "_label",
+        "_link",
+        "_read",
+        "_task",
+        "_timer",
+        "fired",
+    )
 
     def __init__(self, link: Link, grace: float | None, label: str) -> None:
         self._link = link
         self._grace = grace
         self._label = label
         self._read = 0
+        self._expiring = False
         self._task: asyncio.Task[object] | None = None
         self._context: contextvars.Context | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -46,7 +60,7 @@ class DisconnectWatch:
 
     def arm(self) -> None:
         """Begin to watch, for the current task."""
-        if self._grace is None:
+        if self._grace is None or self._grace == math.inf:
             return
         self._task = asyncio.current_task()
         # A cancellation that comes out of the context of a clean-up would count as its own.
@@ -89,14 +103,20 @@ class DisconnectWatch:
             source.start()
 
     def _noticed(self) -> None:
+        if self._expiring:
+            # An end is told more than once, which must not put it off.
+            return
         if self._timer is not None:
             self._timer.cancel()
         if not self._knows():
+            self._expiring = True
             self._read = self._link.progress.received
             self._later(self._expire)
 
     def _knows(self) -> bool:
         progress = self._link.progress
+        if progress.dismissed and not progress.peer_gone:
+            return progress.informed or progress.told
         return progress.over or progress.told
 
     def _expire(self) -> None:
@@ -109,9 +129,13 @@ class DisconnectWatch:
             self._later(self._expire)
             return
         if self.fired == _ATTEMPTS:
-            log.error("%s goes on although its client left and it was cancelled", self._label)
+            log.error("%s goes on although %s and it was cancelled", self._label, self._what())
             return
         self.fired += 1
         assert self._task is not None
-        self._task.cancel("the client left")
+        self._task.cancel(self._what())
         self._later(self._expire)
+
+    def _what(self) -> str:
+        dismissed = self._link.progress.dismissed
+        return "its connection was closed" if dismissed else "its client left"

@@ -12,13 +12,14 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, Unpack
 
 from starlette.middleware import Middleware
 
+from telex._connections import Connections
 from telex._lifespan import LifespanContext, inner_lifespan, serve_lifespan
-from telex._outbox import Outbox
-from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings
+from telex._limits import LimitOptions, check_grace
+from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings, limit_settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
 from telex.binding import register_injectable
@@ -59,13 +60,17 @@ class App:
             `Origin` and are let in.
         disconnect_grace: Seconds a handler may go on after its client left without noticing it,
             `None` for ever.
-        outbox: The bounds of the queue behind `WebSocket.send_nowait`.
+        drain_timeout: Seconds in which connections are closed when the server stops.
         codec: What makes values of messages, `None` for JSON; see `telex.codecs`.
         codecs: The same by subprotocol: `{"json": JSON(), "msgpack": MessagePack()}`. `accept`
             then agrees on the first one that the client offers.
         debug: Show clients what exceptions say. Never in production.
+        **limits: `max_message_size`, `max_messages_per_second`, `max_connections`,
+            `max_connections_per_client`, `client_key`, `handshake_timeout`, `idle_timeout`,
+            `max_age`, `heartbeat` and `outbox`; see `telex.limits`.
 
     Attributes:
+        connections: The open connections, see `Connections`.
         websocket_class: For subclasses: what handlers get, a subclass of `WebSocket`.
         router_class: For subclasses: what routes are registered on, a subclass of `Router`.
         state: Yours; a place for what handlers share.
@@ -78,6 +83,7 @@ class App:
 
     websocket_class: ClassVar[type[WebSocket]] = WebSocket
     router_class: ClassVar[type[Router]] = Router
+    _lifespan_state: MutableMapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -91,13 +97,15 @@ class App:
         lifespan: LifespanContext | None = None,
         allowed_origins: Iterable[str] | None = None,
         disconnect_grace: float | None = 5.0,
-        outbox: Outbox | None = None,
+        drain_timeout: float = 10.0,
         codec: Codec | None = None,
         codecs: Mapping[str, Codec] | None = None,
         debug: bool = False,
+        **limits: Unpack[LimitOptions],
     ) -> None:
-        _check_grace(disconnect_grace)
+        check_grace(disconnect_grace)
         check_codecs(codec, codecs)
+        self.connections = Connections(drain_timeout)
         self.state = State()
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._handlers: dict[type[BaseException], ExceptionHandler] = {}
@@ -108,20 +116,26 @@ class App:
             disconnect_grace=disconnect_grace,
             exception_handlers=self._handlers,
             dependency_overrides=self.dependency_overrides,
-            outbox=outbox or Outbox(),
             codec=JSON() if codec is None else codec,
             codecs=dict(codecs or {}),
             websocket_class=None if self.websocket_class is WebSocket else self.websocket_class,
+            connections=self.connections,
+            **limit_settings(limits),
         )
         self._http, self._lifespan = http, lifespan
-        self._lifespan_state: MutableMapping[str, Any] | None = None
         self._router = self.router_class(routes, socket_middlewares=socket_middlewares, http=http)
-        stack = wrap_app(self._hooked(connection_middleware), middleware, "the application")
-        self._stack = ErrorMiddleware(OriginMiddleware(stack, allowed_origins))
+        self._stack = self._stacked(connection_middleware, middleware, allowed_origins)
 
-    def _hooked(self, connection_middleware: Iterable[object]) -> ASGIApp:
+    def _stacked(
+        self,
+        connection_middleware: Iterable[object],
+        middleware: Iterable[Middleware],
+        allowed_origins: Iterable[str] | None,
+    ) -> ASGIApp:
         hooks = tuple(connection_middleware)
-        return HooksMiddleware(self._dispatch, hooks) if hooks else self._dispatch
+        inner = HooksMiddleware(self._dispatch, hooks) if hooks else self._dispatch
+        stack = wrap_app(inner, middleware, "the application")
+        return ErrorMiddleware(OriginMiddleware(stack, allowed_origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope: lifespan, HTTP or WebSocket."""
@@ -171,6 +185,11 @@ class App:
     def debug(self) -> bool:
         """Whether clients are shown what exceptions say."""
         return self._settings.debug
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is stopping: connections are being closed, new ones refused."""
+        return self.connections.draining
 
     @property
     def router(self) -> Router:
@@ -302,11 +321,6 @@ class App:
         from telex.server.run import run
 
         run(self, host=host, port=port, **options)
-
-
-def _check_grace(seconds: float | None) -> None:
-    if seconds is not None and seconds < 0:
-        raise ValueError(f"disconnect_grace must be seconds or None, not {seconds!r}")
 
 
 def _app_of(ws: WebSocket, cls: type[App]) -> App:

@@ -83,7 +83,7 @@ def run(
     ssl_keyfile_password: Annotated[str | None, typer.Option(help="To read it.")] = None,
     limit_concurrency: Annotated[int | None, typer.Option(help="Connections at once.")] = None,
     timeout_graceful_shutdown: Annotated[
-        int | None, typer.Option(help="Seconds to end in.")
+        int | None, typer.Option(help="Seconds to end in; 25 if not given.")
     ] = None,
     factory: Annotated[bool, typer.Option("--factory", help="APP makes the app.")] = False,
     app_dir: AppDir = Path(),

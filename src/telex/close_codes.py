@@ -38,6 +38,8 @@ class CloseCode(IntEnum):
     FORBIDDEN = 3003
     TIMEOUT = 3008
     SLOW_CONSUMER = 4008
+    CREDENTIALS_REFUSED = 4401
+    NOT_ALLOWED = 4403
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ _KNOWN = _table(
     (_C.FORBIDDEN, "Forbidden", "server", False, "These credentials do not allow it."),
     (_C.TIMEOUT, "Timeout", "server", True, "The client took too long."),
     (_C.SLOW_CONSUMER, "Slow Consumer", "server", True, "The client reads too slowly (Telex)."),
+    (_C.CREDENTIALS_REFUSED, "Credentials Refused", "server", False, "Log in anew (Telex)."),
+    (_C.NOT_ALLOWED, "Not Allowed", "server", False, "The user may not do that (Telex)."),
 )
 
 

@@ -131,14 +131,16 @@ class Frames(Iterating):
         """Send a message without waiting: a text message for `str`, else a binary one.
 
         What the server does not take at once waits in the bounded outbox of the connection, so
-        that one client which does not read stalls nobody. Call it on the connection's event loop.
+        that one client which does not read stalls nobody. It goes out in the order of the calls,
+        before what is sent later with `send_text`. Call it on the connection's event loop.
 
         Args:
             data: The message; a `bytearray` or `memoryview` is copied first.
 
         Returns:
-            `False` when the message was dropped: the outbox is full (its policy decides, see
-            `Outbox`), or the connection is over.
+            `False` when it was not sent and will not be: the outbox is full (its policy decides,
+            see `Outbox`; `dropped` counts it), or the connection is over. `True` is no promise: the
+            message may be dropped while it waits, or the client leave.
 
         Raises:
             TypeError: Neither `str` nor bytes-like.

@@ -8,6 +8,7 @@
 | is cancelled because the server stops | denial 503 before accept, close 1012 after |
 | lets `WebSocketDisconnect` out | nothing: the client has left |
 | goes on although the client has left | nothing; it is cancelled after `disconnect_grace` |
+| goes on although somebody else has closed | what that says; it is cancelled likewise |
 
 Then the end hook (`SocketView.on_disconnect`) is called and the cleanups that are left run, each
 exactly once, and one line is logged.
@@ -20,11 +21,13 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 from telex._cleanup import CLEANUP_TIMEOUT, shielded
 from telex._end import conclude, peer_name
 from telex._failures import report
+from telex._guard import Guard
 from telex._link import LINK_KEY, EndHook
 from telex._settings import Overrides, Settings, settings_of
 from telex._state import Phase
@@ -33,6 +36,7 @@ from telex._uncancelled import Uncancelled
 from telex._watch import DisconnectWatch
 from telex.close_codes import CloseCode
 from telex.context import current
+from telex.exceptions import WebSocketHandshakeError
 from telex.middleware.errors import answer, deny_or_close
 from telex.websockets import WebSocket, face_of, link_of
 
@@ -59,12 +63,22 @@ def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> AS
         owner = LINK_KEY not in scope
         ws = WebSocket(scope, receive, send)
         link = link_of(ws)
-        cls = settings_of(scope).websocket_class
+        settings = settings_of(scope)
+        cls = settings.websocket_class
         token = current.set(ws if cls is None else face_of(ws, cls))
         link.supervised = True
+        guard = Guard(ws, settings)
         try:
-            await _run(endpoint, ws)
+            refused = guard.enter()
+            if refused is None:
+                await _run(endpoint, ws, settings)
+            else:
+                await _refuse(ws, refused)
+        except Exception as exc:
+            # `_run` raises none: a function of the application that is asked by a limit.
+            await _ended(ws, exc, settings)
         finally:
+            guard.leave()
             current.reset(token)
             if owner:
                 await conclude(scope, link)
@@ -77,8 +91,12 @@ def on_end(hook: EndHook) -> None:
     link_of(current.get()).end_hook = hook
 
 
-async def _run(endpoint: Endpoint, ws: WebSocket) -> None:
-    settings = settings_of(ws.scope)
+async def _refuse(ws: WebSocket, status: HTTPStatus) -> None:
+    code = CloseCode.TRY_AGAIN_LATER
+    await deny_or_close(ws, code, status.phrase, status=status, body=status.phrase)
+
+
+async def _run(endpoint: Endpoint, ws: WebSocket, settings: Settings) -> None:
     watch = DisconnectWatch(link_of(ws), settings.disconnect_grace, f"the handler of {ws.path!r}")
     requests = _cancel_requests()
     # The innermost application decides, but the link is as old as the outermost.
@@ -117,6 +135,9 @@ def _cancel_requests() -> int:
 async def _ended(ws: WebSocket, failure: BaseException | None, settings: Settings) -> None:
     """The handler has come to its end: see to it that the connection does too."""
     progress = link_of(ws).progress
+    if progress.dismissed and failure is not None and _is_closed(failure):
+        # The handler was told that somebody else has closed.
+        failure = None
     try:
         if failure is None and progress.over:
             return
@@ -126,7 +147,9 @@ async def _ended(ws: WebSocket, failure: BaseException | None, settings: Setting
             return
         if progress.application is Phase.CONNECTING and not progress.over:
             log.warning("the handler of %r returned without accepting or rejecting", ws.path)
-        await deny_or_close(ws, CloseCode.NORMAL, status=403)
+        stopping = settings.connections is not None and settings.connections.draining
+        code = CloseCode.SERVICE_RESTART if stopping else CloseCode.NORMAL
+        await deny_or_close(ws, code, status=403)
     except Exception as exc:
         report(exc, "the end of %r for %s could not be sent", ws.path, peer_name(ws.scope))
     finally:
@@ -173,6 +196,13 @@ async def _call_end_hook(ws: WebSocket, code: int | None = None) -> None:
         await Uncancelled(work, CLEANUP_TIMEOUT, "on_disconnect")
     except Exception as exc:
         report(exc, "error after the end of %r for %s", ws.path, peer_name(ws.scope))
+
+
+def _is_closed(failure: BaseException) -> bool:
+    """Whether it says no more than that the connection is over, however many tasks found out."""
+    if isinstance(failure, BaseExceptionGroup):
+        return failure.split(WebSocketHandshakeError)[1] is None
+    return isinstance(failure, WebSocketHandshakeError)
 
 
 def _check_result(result: object, ws: WebSocket) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from starlette.responses import Response
 
 from telex._endings import ending, essence
 from telex._link import Link
 from telex._settings import settings_of
-from telex._state import Phase, WebSocketState, public_state, refusal
+from telex._state import Phase, refusal
 from telex._types import (
     DENIAL_EXTENSION,
     CleanupCallback,
-    ClosedBy,
     Message,
     Receive,
     Scope,
@@ -31,13 +30,20 @@ from telex.exceptions import (
     WebSocketDisconnect,
 )
 from telex.frames import Frames
+from telex.standing import Standing
 from telex.tasks import ConnectionTasks
 from telex.values import Values
 
 F = TypeVar("F", bound="WebSocket")
 
+ANSWER_KEY: Final = "telex.subprotocol"
+"""Key of the scope for the subprotocol that `accept` answers with where no codec has one."""
 
-class WebSocket(Frames, Values, Connection):
+ACCEPTED_KEY: Final = "telex.accepted"
+"""Key of the scope that says: accepted in place of the handler, which need not know of it."""
+
+
+class WebSocket(Frames, Values, Standing, Connection):
     """One WebSocket connection, over plain ASGI or a server's frame channel.
 
     Use it alone in an ASGI application, `ws = WebSocket(scope, receive, send)`, or take it as a
@@ -71,57 +77,6 @@ class WebSocket(Frames, Values, Connection):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r} {self.connection_state.name.lower()}>"
 
-    # State
-
-    @property
-    def client_state(self) -> WebSocketState:
-        """The client's side: connected once its connect was read, over once its end was read."""
-        return public_state(self._link.progress.client)
-
-    @property
-    def application_state(self) -> WebSocketState:
-        """Our side: connected once accepted, over once closed or rejected."""
-        return public_state(self._link.progress.application)
-
-    @property
-    def connection_state(self) -> WebSocketState:
-        """Both sides together: over if either is, connected once accepted."""
-        return self._link.progress.state
-
-    @property
-    def close_code(self) -> int | None:
-        """The code the connection ended with, `None` before; the first end counts."""
-        record = self._link.progress.record
-        return None if record is None else record.code
-
-    @property
-    def close_reason(self) -> str | None:
-        """The reason the connection ended with, `""` if none was given, `None` before the end."""
-        record = self._link.progress.record
-        return None if record is None else record.reason
-
-    @property
-    def closed_by(self) -> ClosedBy | None:
-        """Who ended the connection, `"client"` or `"server"`, `None` before the end."""
-        record = self._link.progress.record
-        return None if record is None else record.closed_by
-
-    @property
-    def accepted_subprotocol(self) -> str | None:
-        """The subprotocol that was agreed on, `None` for none or before accept."""
-        return self._link.progress.subprotocol
-
-    @property
-    def latency(self) -> float | None:
-        """Seconds the last ping took, `None` where the server does not tell."""
-        channel = self._link.channel
-        return None if channel is None else channel.latency
-
-    @property
-    def buffered(self) -> int:
-        """Bytes waiting to go out: in the outbox, and in the server where it tells."""
-        return self._link.outlet.buffered
-
     # Beginning and ending
 
     async def accept(
@@ -133,7 +88,8 @@ class WebSocket(Frames, Values, Connection):
         cancelled, `accept` can be called again.
 
         Args:
-            subprotocol: One of `subprotocols`; `None`: the first that has one of `codecs`, if any.
+            subprotocol: One of `subprotocols`; `None`: the first that has one of `codecs`, else the
+                one that `Authenticate` took a token from, if any.
             headers: Further headers for the response, a mapping or pairs.
 
         Raises:
@@ -142,8 +98,12 @@ class WebSocket(Frames, Values, Connection):
             WebSocketDisconnect: The client has given up.
             WebSocketRuntimeError: Accepted, rejected or closed before.
         """
+        ahead = self.scope.pop(ACCEPTED_KEY, False) and self._link.progress.open
+        if ahead and not headers and subprotocol in (None, self.accepted_subprotocol):
+            return
         if subprotocol is None:
             subprotocol = agreed(settings_of(self.scope).codecs, self.subprotocols)
+            subprotocol = subprotocol or self.scope.get(ANSWER_KEY)
         elif subprotocol not in self.subprotocols:
             offered = ", ".join(map(repr, self.subprotocols)) or "none"
             raise ValueError(

@@ -1,18 +1,36 @@
-"""Every connection is pinged once an interval, and dropped when it does not answer in time."""
+"""Every connection is pinged once an interval, and dropped without a sign of life in time."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import itertools
+import math
 import weakref
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.transports import in_no_time
-from telex.server._keepalive import _STEPS, Keepalive, keepalive
+from server.channels import opened
+from server.serving_one import Served, accepts
+from server.transports import (
+    BINARY,
+    CLOSE,
+    FIN,
+    PING,
+    PONG,
+    TEXT,
+    QuickLoop,
+    closing,
+    frame,
+    in_no_time,
+    turns,
+)
+from telex._rounds import _STEPS
+from telex._types import FRAMES_EXTENSION
+from telex.server._keepalive import Keepalive, keepalive
 
 INTERVAL = 16.0
 STEP = INTERVAL / _STEPS
@@ -33,12 +51,17 @@ class Connection:
         self.pings: list[float] = []
         self.asked = 0
         self.dropped: float | None = None
+        self.silent = True
+
+    def visit(self, now: float, late: float) -> None:
+        self.ping()
 
     def ping(self) -> None:
         self.asked += 1
         if self.pinged is None:
             loop = asyncio.get_running_loop()
             self.pinged = loop.time()
+            self.silent = True
             self.pings.append(self.pinged)
             if self.answers == 0:
                 self.pinged = None
@@ -59,21 +82,30 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+async def pinged(connection: Connection, times: int = 1) -> None:
+    """Wait until a connection has been pinged so often, and half a step at most."""
+    for _ in range(1000):
+        if len(connection.pings) >= times:
+            return
+        await asyncio.sleep(STEP / 2)
+    pytest.fail("it was never pinged so often")
+
+
 @given(
-    opened=st.lists(st.floats(0, 3 * INTERVAL), min_size=1, max_size=8),
+    begins=st.lists(st.floats(0, 3 * INTERVAL), min_size=1, max_size=8),
     answers=st.floats(0, INTERVAL / 2),
 )
-def test_every_connection_is_pinged_once_an_interval(opened: list[float], answers: float) -> None:
+def test_every_connection_is_pinged_once_an_interval(begins: list[float], answers: float) -> None:
     @in_no_time
     async def check() -> None:
         keeper = Keepalive(INTERVAL, INTERVAL)
         loop = asyncio.get_running_loop()
         start = now()
-        connections = [Connection(answers) for _ in opened]
-        for moment, connection in zip(opened, connections, strict=True):
+        connections = [Connection(answers) for _ in begins]
+        for moment, connection in zip(begins, connections, strict=True):
             loop.call_at(start + moment, keeper.add, connection)
         await asyncio.sleep(10 * INTERVAL)
-        for moment, connection in zip(opened, connections, strict=True):
+        for moment, connection in zip(begins, connections, strict=True):
             times = [start + moment, *connection.pings]
             assert INTERVAL - STEP - ABOUT < times[1] - times[0] < INTERVAL + ABOUT
             for before, after in itertools.pairwise(times[1:]):
@@ -153,7 +185,7 @@ async def test_pings_are_spread_over_the_interval() -> None:
     await asyncio.sleep(3 * INTERVAL)
     moments = [round(connection.pings[-1], 3) for connection in connections]
     assert len({*moments}) == _STEPS
-    assert max(moments.count(moment) for moment in moments) <= 5
+    assert max(moments.count(moment) for moment in moments) <= 64 / _STEPS + 1
     for connection in connections:
         keeper.discard(connection)
 
@@ -213,19 +245,102 @@ async def test_one_that_was_paused_meanwhile_is_pinged_again_and_not_dropped() -
     keeper.discard(connection)
 
 
+@pytest.mark.parametrize("timeout", [INTERVAL / 2, 3 * INTERVAL])
 @in_no_time
-async def test_there_is_no_timer_without_connections() -> None:
+async def test_any_sign_of_life_saves_for_one_ping(timeout: float) -> None:
+    keeper = Keepalive(INTERVAL, timeout)
+    connection = Connection(None, keeper)
+    keeper.add(connection)
+    for alive in range(1, 4):
+        await pinged(connection, alive)
+        connection.silent = False
+    await pinged(connection, 4)
+    assert connection.dropped is None
+    await asyncio.sleep(timeout + 2 * STEP)
+    assert connection.dropped is not None
+    assert connection.dropped - connection.pings[3] == pytest.approx(timeout, abs=STEP + ABOUT)
+
+
+def busy(seconds: float) -> None:
+    """Let the event loop be late by so much."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, QuickLoop)
+    loop._jump.now += seconds
+
+
+@given(
+    timeout=st.floats(2 * STEP, 2 * INTERVAL),
+    seconds=st.floats(0, 20 * INTERVAL),
+    moment=st.floats(0, 1),
+)
+def test_the_time_in_which_the_loop_was_busy_is_given_back(
+    timeout: float, seconds: float, moment: float
+) -> None:
+    @in_no_time
+    async def check() -> None:
+        keeper = Keepalive(INTERVAL, timeout)
+        answers, dead = Connection(None, keeper), Connection(None, keeper)
+        keeper.add(answers)
+        keeper.add(dead)
+        await pinged(dead)
+        await asyncio.sleep(moment * (timeout - 2 * STEP))
+        busy(seconds)
+        # The tick comes first, and the answers are read after it.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert answers.dropped is None
+        answers.answer()
+        answers.answers = 0.0
+        await asyncio.sleep(timeout + 2 * STEP)
+        assert dead.dropped is not None
+        assert dead.dropped - dead.pings[0] <= timeout + seconds + 2 * STEP + ABOUT
+        assert answers.dropped is None
+        keeper.discard(answers)
+
+    check()
+
+
+@in_no_time
+async def test_a_loop_that_is_always_late_drops_the_dead_all_the_same() -> None:
+    keeper = Keepalive(INTERVAL, INTERVAL / 2)
+    dead = Connection(None, keeper)
+    keeper.add(dead)
+    for _ in range(30):
+        await asyncio.sleep(STEP - ABOUT)
+        busy(3 * STEP)
+    assert dead.dropped is not None
+
+
+@in_no_time
+async def test_all_pings_and_all_deadlines_come_from_one_timer() -> None:
+    keeper = Keepalive(INTERVAL, INTERVAL / 2)
+    connections = [Connection(None if n % 2 else 0.0) for n in range(20)]
+    for connection in connections:
+        keeper.add(connection)
+        await asyncio.sleep(STEP / 8)
+    await asyncio.sleep(INTERVAL + STEP)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, QuickLoop)
+    assert any(connection.pinged is not None for connection in connections)
+    timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+    # The other one is the deadline of the test.
+    assert len(timers) == 2
+    for connection in connections:
+        keeper.discard(connection)
+
+
+@in_no_time
+async def test_without_connections_there_is_no_timer_for_longer_than_a_step() -> None:
     keeper = Keepalive(INTERVAL, None)
-    assert keeper._timer is None
+    assert not keeper._armed
     connection = Connection()
     for _ in range(3):
         keeper.add(connection)
-        timer = keeper._timer
-        assert timer is not None
-        await asyncio.sleep(2 * INTERVAL)
+        assert keeper._armed
+        await asyncio.sleep(2 * INTERVAL + STEP / 2)
         keeper.discard(connection)
-        assert keeper._timer is None
-        assert timer.cancelled() or timer.when() <= now()
+        await asyncio.sleep(STEP)
+        assert not keeper._armed
         asked = connection.asked
         await asyncio.sleep(2 * INTERVAL)
         assert connection.asked == asked
@@ -269,3 +384,85 @@ def test_another_loop_has_another_one_and_none_is_held() -> None:
     found.clear()
     gc.collect()
     assert [loop() for loop in loops] == [None, None]
+
+
+# --- what an application asks for, instead of the server's own ---
+
+
+def beating(interval: float, timeout: float) -> Any:
+    """An application with a heartbeat of its own, which reads to the end."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["extensions"][FRAMES_EXTENSION].heartbeat(interval, timeout)
+        await accepts(scope, receive, send)
+
+    return app
+
+
+async def pings_of(served: Served, seconds: float) -> list[bytes]:
+    """Return the payloads of the pings of so many seconds, which are all answered."""
+    found = []
+    for _ in range(int(seconds * 4)):
+        await asyncio.sleep(0.25)
+        for first, payload in served.transport.frames():
+            assert first == FIN | PING
+            found.append(payload)
+            served.transport.feed(frame(PONG, payload))
+    return found
+
+
+@pytest.mark.parametrize(("interval", "pings"), [(5.0, 20), (50.0, 2), (math.inf, 0)])
+@in_no_time
+async def test_a_heartbeat_takes_the_place_of_the_servers_pings(
+    interval: float, pings: int
+) -> None:
+    served = Served(beating(interval, 60.0), ws_ping_interval=20.0)
+    await served.opened()
+    found = await pings_of(served, 100)
+    assert len(found) == pytest.approx(pings, abs=1 if pings else 0)
+    assert (served.protocol._channel.latency is not None) == bool(pings)
+    served.transport.lose(None)
+    await turns()
+
+
+@in_no_time
+async def test_who_gives_no_sign_of_life_is_dropped_and_nobody_else() -> None:
+    silent, busy = (Served(beating(8.0, 4.0)) for _ in range(2))
+    await silent.opened()
+    await busy.opened()
+    # The connections of one heartbeat have one keepalive, those of another have their own.
+    assert silent.protocol._keepalive is busy.protocol._keepalive
+    other = Served(beating(8.0, 5.0))
+    await other.opened()
+    assert other.protocol._keepalive is not silent.protocol._keepalive
+    other.transport.lose(None)
+    # Its pong would be behind this: a frame that takes long.
+    message = frame(BINARY, bytes(100))
+    for part in message:
+        busy.transport.feed(bytes([part]))
+        await asyncio.sleep(0.5)
+    assert silent.transport.aborted
+    assert (FIN | CLOSE, closing(1011, "keepalive ping timeout")) in silent.transport.frames()
+    assert not busy.transport.closing
+    await asyncio.sleep(8 + 4 + 4)
+    assert busy.transport.aborted
+
+
+@pytest.mark.parametrize(
+    "sign", [frame(TEXT, b"x"), frame(PING), frame(PONG, b"another"), frame(BINARY, bytes(9))[:3]]
+)
+@in_no_time
+async def test_whatever_comes_is_a_sign_of_life(sign: bytes) -> None:
+    connection = opened()
+    channel = connection.channel
+    channel.ping()
+    assert channel.silent
+    connection.transport.feed(sign)
+    assert not channel.silent
+    # It is not the answer: that one measures the latency.
+    assert channel.pinged is not None
+    channel.pinged = None
+    channel.ping()
+    assert channel.silent
+    channel.abort()
+    await turns()

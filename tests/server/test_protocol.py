@@ -42,7 +42,7 @@ from telex.server.protocol import Settings, WebSocketProtocol
 
 def test_the_room_has_it_under_its_name_and_nothing_else() -> None:
     assert telex.server.WebSocketProtocol is WebSocketProtocol
-    assert telex.server.__all__ == ["WebSocketProtocol"]
+    assert telex.server.__all__ == ["Server", "WebSocketProtocol"]
     with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
         _ = telex.server.Nonsense
 

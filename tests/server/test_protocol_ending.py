@@ -195,7 +195,10 @@ async def test_one_that_has_closed_but_not_hung_up_gets_none_and_need_not_answer
     await asyncio.sleep(0.2)
     assert served.transport.aborted
     assert served.state.connections == set()
-    assert keepalive._timer is None
+    assert served.protocol._channel not in keepalive._slot_of
+    # Its timer finds nobody there the next time, and is the last.
+    await asyncio.sleep(0.5)
+    assert not keepalive._armed
 
 
 # --- the server stops ---

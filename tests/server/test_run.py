@@ -10,11 +10,11 @@ from unittest.mock import Mock, create_autospec
 
 import httpx
 import pytest
-import uvicorn
 
 from child import SERVING, start
 from telex._types import Receive, Scope, Send
 from telex.exceptions import MissingDependency
+from telex.server import _serving
 from telex.server.run import run
 
 BARE_APP = """\
@@ -36,10 +36,16 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """`uvicorn.run` with its signature and without its effect."""
-    stub: Mock = create_autospec(uvicorn.run)
-    monkeypatch.setattr(uvicorn, "run", stub)
+    """What `run` calls in the end, without its effect."""
+    stub: Mock = create_autospec(_serving.serve)
+    monkeypatch.setattr(_serving, "serve", stub)
     return stub
+
+
+def options_of(served: Mock) -> dict[str, Any]:
+    served.assert_called_once()
+    options: dict[str, Any] = served.call_args.args[1]
+    return options
 
 
 @pytest.fixture
@@ -55,20 +61,32 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_defaults_listen_on_the_loopback_interface_only(served: Mock) -> None:
     run("main:app")
-    served.assert_called_once_with("main:app", host="127.0.0.1", port=8000, ws=OURS)
+    assert served.call_args.args[0] == "main:app"
+    assert options_of(served) == {
+        "host": "127.0.0.1",
+        "port": 8000,
+        "ws": OURS,
+        "timeout_graceful_shutdown": 25,
+    }
+
+
+@pytest.mark.parametrize("seconds", [None, 7])
+def test_the_time_to_stop_in_is_what_was_said(served: Mock, seconds: int | None) -> None:
+    run("main:app", timeout_graceful_shutdown=seconds)
+    assert options_of(served)["timeout_graceful_shutdown"] == seconds
 
 
 def test_options_go_to_uvicorn_under_its_own_names(served: Mock) -> None:
     run("main:app", host="::1", port=0, reload=True, log_level="debug", ssl_certfile="cert.pem")
-    served.assert_called_once_with(
-        "main:app",
-        host="::1",
-        port=0,
-        reload=True,
-        log_level="debug",
-        ssl_certfile="cert.pem",
-        ws=OURS,
-    )
+    assert options_of(served) == {
+        "host": "::1",
+        "port": 0,
+        "reload": True,
+        "log_level": "debug",
+        "ssl_certfile": "cert.pem",
+        "ws": OURS,
+        "timeout_graceful_shutdown": 25,
+    }
 
 
 def test_an_application_object_is_served_in_one_process(
@@ -76,7 +94,7 @@ def test_an_application_object_is_served_in_one_process(
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
     run(app, reload=False, workers=None)
-    assert served.call_args.kwargs["workers"] == 1
+    assert options_of(served)["workers"] == 1
 
 
 def test_an_unknown_option_is_refused_and_close_names_are_offered(served: Mock) -> None:
@@ -136,7 +154,7 @@ def test_a_missing_websocket_library_is_an_error_before_anything_listens(
 def test_one_of_the_two_libraries_is_enough_for_auto(served: Mock, without: Any) -> None:
     without("websockets")
     run("main:app")
-    assert served.call_args.kwargs["ws"] == "auto"
+    assert options_of(served)["ws"] == "auto"
 
 
 @pytest.mark.parametrize("library", ["picows", "websockets"])
@@ -145,12 +163,12 @@ def test_without_its_libraries_the_protocol_is_uvicorns(
 ) -> None:
     without(library)
     run("main:app")
-    assert served.call_args.kwargs["ws"] == "auto"
+    assert options_of(served)["ws"] == "auto"
 
 
 def test_another_protocol_can_be_asked_for(served: Mock) -> None:
     run("main:app", ws="websockets-sansio")
-    assert served.call_args.kwargs["ws"] == "websockets-sansio"
+    assert options_of(served)["ws"] == "websockets-sansio"
 
 
 def test_our_protocol_without_picows_says_what_to_install() -> None:

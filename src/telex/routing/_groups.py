@@ -6,11 +6,12 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import EllipsisType
-from typing import Any, ClassVar, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack, overload
 
 from starlette.middleware import Middleware
 
 from telex._intake import MAX_INVALID, OnInvalid
+from telex._limits import LimitOptions
 from telex._types import ASGIApp
 from telex.binding import describe
 from telex.codecs import Codec
@@ -27,7 +28,7 @@ Addable: TypeAlias = "SocketRoute | Mount | Iterable[Addable]"
 """What can be added: a route, a mount, a group, a list of these."""
 
 
-class RouteOptions(TypedDict, total=False):
+class RouteOptions(LimitOptions, total=False):
     """What every way to register a route takes, see `SocketRoute`."""
 
     name: str | EllipsisType | None
@@ -35,6 +36,7 @@ class RouteOptions(TypedDict, total=False):
     middleware: Iterable[Middleware]
     codec: Codec | None
     codecs: Mapping[str, Codec] | None
+    disconnect_grace: float | None
 
 
 class Registry(ABC):

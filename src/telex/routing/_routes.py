@@ -8,11 +8,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from types import EllipsisType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from starlette.middleware import Middleware
 
-from telex._settings import Overrides
+from telex._limits import LimitOptions, check_grace
+from telex._settings import Overrides, limit_settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
 from telex.binding import PAYLOAD_NAME, describe, needs_of
@@ -63,6 +64,9 @@ class SocketRoute(_Named):
             first outermost.
         codec: What makes values of messages here, `None` for the application's.
         codecs: The same by subprotocol.
+        disconnect_grace: As for `App`, whose value counts unless given; `math.inf` for ever.
+        **limits: As for `App`, in place of what that says; `math.inf` for no limit. Both counts of
+            connections hold.
 
     Attributes:
         path: The path, with the prefixes of the groups it is in.
@@ -86,11 +90,19 @@ class SocketRoute(_Named):
         middleware: Iterable[Middleware] = (),
         codec: Codec | None = None,
         codecs: Mapping[str, Codec] | None = None,
+        disconnect_grace: float | None = None,
+        **limits: Unpack[LimitOptions],
     ) -> None:
         self.pattern = Pattern(path)
         self.endpoint = endpoint
         check_codecs(codec, codecs)
-        self._overrides = Overrides(codec=codec, codecs=codecs)
+        check_grace(disconnect_grace)
+        self._overrides = Overrides(
+            codec=codec,
+            codecs=codecs,
+            disconnect_grace=disconnect_grace,
+            **limit_settings(limits),
+        )
         self.name = _checked_name(default_name(endpoint) if name is ... else name)
         self.middlewares = tuple(middlewares)
         self._middleware = tuple(middleware)

@@ -7,9 +7,10 @@ TCP then stops the client. It is resumed when half of them are gone.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from telex._types import CloseRecord
@@ -254,6 +255,10 @@ class Inbound(Listener):
             if self.closed is None:
                 self._transport.resume_reading()
 
+    def limit_size(self, size: int, _too_big: Callable[[], None]) -> None:
+        if size < self._bounds.max_size:
+            self._bounds = _smaller(self._bounds, size)
+
     def wait(self) -> asyncio.Future[None]:
         waiter = self._loop.create_future()
         if self._messages or self.closed is not None:
@@ -292,3 +297,9 @@ class Inbound(Listener):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
+
+
+@functools.lru_cache(64)
+def _smaller(bounds: Bounds, size: int) -> Bounds:
+    """Return other bounds, the same object for all connections."""
+    return replace(bounds, max_size=size)

@@ -1,93 +1,76 @@
 """Pings for all connections of an event loop, from one timer.
 
-Time is cut into steps, a fraction of the interval each; a connection belongs to the step in which
-it was opened, so that pings are spread and a connection costs one entry in a set. There is no
-timer while there are no connections.
+Rounds, in which every connection is pinged once an interval, and besides, at every step of them,
+a look at those that have not answered.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from weakref import WeakKeyDictionary
 
-_STEPS: Final = 16
-"""Steps in an interval; every time is kept to one step."""
+from telex._rounds import Rounds, Visited
 
 
-class Pinged(Protocol):
-    """A connection as the keepalive sees it."""
+class Pinged(Visited, Protocol):
+    """A connection as the keepalive sees it. Visiting it sends a ping, unless one is unanswered."""
 
     pinged: float | None
 
-    def ping(self) -> None:
-        """Send a ping, unless one is unanswered."""
+    @property
+    def silent(self) -> bool:
+        """Whether nothing at all was read since the ping."""
 
     def expire(self) -> None:
-        """End the connection: a ping was not answered in time."""
+        """End the connection: there was no sign of life in time."""
 
 
-class Keepalive:
-    """Pings connections and drops those that do not answer.
+class Keepalive(Rounds):
+    """Pings connections and drops those that give no sign of life.
 
     Args:
         interval: Seconds between pings.
-        timeout: Seconds for an answer, `None` to go on without one.
+        timeout: Seconds for an answer, on the clock of the rounds; `None` to go on without one.
     """
 
     def __init__(self, interval: float, timeout: float | None) -> None:
+        super().__init__(interval)
         self._timeout = timeout
-        self._step = interval / _STEPS
-        self._slots: list[set[Pinged]] = [set() for _ in range(_STEPS)]
-        self._slot_of: dict[Pinged, set[Pinged]] = {}
-        self._waiting: set[Pinged] = set()
-        self._now = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: dict[Pinged, float] = {}
 
-    def add(self, connection: Pinged) -> None:
-        """Ping a connection from now on."""
-        slot = self._slots[self._now]
-        slot.add(connection)
-        self._slot_of[connection] = slot
-        if self._timer is None:
-            self._arm(asyncio.get_running_loop())
-
-    def discard(self, connection: Pinged) -> None:
-        """Ping it no more. Calling it again does nothing."""
-        slot = self._slot_of.pop(connection, None)
-        if slot is not None:
-            slot.discard(connection)
-            self._waiting.discard(connection)
-        if not self._slot_of and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_later(self._step, self._tick)
+    def discard(self, visited: Visited) -> None:
+        super().discard(visited)
+        self._waiting.pop(cast("Pinged", visited), None)
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._arm(loop)
-        self._now = (self._now + 1) % _STEPS
         if self._timeout is not None:
-            self._expire(loop.time() - self._timeout)
-        for connection in [*self._slots[self._now]]:
-            connection.ping()
-            if connection.pinged is not None:
-                self._waiting.add(connection)
+            # Before the next pings: those that were answered are forgotten here.
+            self._expire(self.clock + self.step - self._timeout)
+        super()._tick()
+        if self._timeout is not None:
+            for visited in self._slots[self._now]:
+                connection = cast("Pinged", visited)
+                if connection.pinged is not None:
+                    self._waiting.setdefault(connection, self.clock)
 
     def _expire(self, too_long_ago: float) -> None:
-        answered = [each for each in self._waiting if each.pinged is None]
-        self._waiting.difference_update(answered)
-        for connection in [*self._waiting]:
-            if connection.pinged is not None and connection.pinged <= too_long_ago:
-                self._waiting.discard(connection)
-                connection.expire()
+        for connection, asked in [*self._waiting.items()]:
+            # Whoever has just been dropped may have taken others along.
+            if connection.pinged is None or connection not in self._waiting:
+                self._waiting.pop(connection, None)
+            elif asked <= too_long_ago:
+                del self._waiting[connection]
+                if connection.silent:
+                    connection.expire()
+                else:
+                    # It lives; its answer comes behind what it is sending.
+                    connection.pinged = None
 
 
 # A keepalive does not hold its loop, or neither would ever go.
-_shared: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[tuple[float, float | None], Keepalive]
+_shared: Final[
+    WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[float, float | None], Keepalive]]
 ] = WeakKeyDictionary()
 
 

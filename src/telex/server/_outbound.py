@@ -7,6 +7,7 @@ message whether it has come; nothing may be written to the descriptor after that
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ from telex.close_codes import CloseCode
 from telex.server._assembly import BINARY, CLOSE, FIN, PING, PONG, TEXT
 from telex.server._deflate import WORTH_IT
 from telex.server._inbound import Bounds, Inbound
-from telex.server._picows import Wire
+from telex.server._picows import NOTHING_READ, Wire
 from telex.server._violation import Violation
 
 _LONG_STREAK: Final = 64 * 1024
@@ -41,6 +42,7 @@ class Outbound(Inbound):
         "_room",
         "_streak",
         "_wire",
+        "beat",
         "latency",
         "writable",
         "write_bytes",
@@ -60,6 +62,8 @@ class Outbound(Inbound):
         self._streak = 0
         self.writable = True
         """Whether the outgoing buffer is below its high-water mark."""
+        self.beat: tuple[float | None, float | None] | None = None
+        """Seconds between pings, and for an answer; `None`: what the server has for all."""
         self.latency: float | None = None
         """Seconds the last ping took, `None` before the first pong."""
         self.write_text: Callable[[str], Any] = refuse
@@ -163,11 +167,24 @@ class Outbound(Inbound):
         else:
             raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
 
+    def heartbeat(self, interval: float, timeout: float) -> None:
+        self.beat = (None if interval == math.inf else interval, timeout)
+
     def ping(self) -> None:
         """Send a ping, unless one is unanswered or its answer would not be read."""
         if self.pinged is None and self.closed is None and not self._paused:
             self.pinged = self._loop.time()
+            self.count = NOTHING_READ
             self.write_raw(frame(PING, struct.pack("!d", self.pinged)))
+
+    def visit(self, _now: float, _late: float) -> None:
+        """Be visited by the keepalive."""
+        self.ping()
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing at all was read since the last ping."""
+        return self.count == NOTHING_READ
 
     def _on_pong(self, payload: bytes) -> None:
         if self.pinged is not None and payload == struct.pack("!d", self.pinged):

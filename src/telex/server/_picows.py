@@ -36,7 +36,7 @@ from picows.picows import WSFrame as Frame
 
 from telex.close_codes import CloseCode
 
-__all__ = ["Frame", "FrameParser", "Listener", "Wire", "attach"]
+__all__ = ["NOTHING_READ", "Frame", "FrameParser", "Listener", "Wire", "attach"]
 
 
 class Wire(Protocol):
@@ -85,6 +85,9 @@ _BIG_BUFFER: Final = 64 * 1024
 
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
+NOTHING_READ: Final = -1
+"""What somebody leaves in `Listener.count` to learn later whether anything was read since."""
+
 _parse = WSProtocol.buffer_updated
 
 
@@ -96,7 +99,7 @@ class Listener(WSListener):
     Attributes:
         refused: Close code and reason for what the parser has refused.
         view: What was read, from the first byte of the first frame in it.
-        count: Bytes in it.
+        count: Bytes in it. It is set at every read and means nothing between two of them.
         rest: Bytes in it behind the last frame that was reported; all before the first. So the
             first byte of the next frame is `view[count - rest]`.
     """

@@ -191,7 +191,12 @@ class WebSocketProtocol(asyncio.Protocol):
         """It has room again."""
         self._channel.resume_writing()
 
-    # What the server calls
+    # What the server uses
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Of the connection."""
+        return self._transport
 
     def shutdown(self) -> None:
         """End the connection: the server stops."""
@@ -302,7 +307,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.write(head)
         self._channel.open(Compression(agreement) if agreement else None, self._early)
         self._early = b""
-        self._keepalive = keepalive(self._loop, *self._settings.ping)
+        self._keepalive = keepalive(self._loop, *(self._channel.beat or self._settings.ping))
         if self._keepalive is not None:
             self._keepalive.add(self._channel)
 

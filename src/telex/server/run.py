@@ -16,6 +16,9 @@ from telex.exceptions import MissingDependency
 OUR_PROTOCOL: Final = "telex.server:WebSocketProtocol"
 """What uvicorn takes as `ws` for the protocol of this package."""
 
+STOP_TIMEOUT: Final = 25
+"""Seconds to stop in, where nothing else is said; Kubernetes kills after 30."""
+
 _OUR_LIBRARIES: Final = ("picows", "websockets")
 """What it needs."""
 
@@ -31,6 +34,9 @@ _WS_LIBRARIES: Final = {
 def run(app: ASGIApp | str, *, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
     """Serve an application with uvicorn until SIGINT or SIGTERM.
 
+    Then Telex applications close their connections with 1012 and wait for their handlers, in each
+    worker process, see `telex.server.Server`; a second SIGINT cuts that short.
+
     Blocks the calling thread; call it from the main thread, or signals do not stop it. A call
     while the module is only being imported (`uvicorn main:app` on a file with a bare `app.run()`),
     or while an event loop runs in this thread, starts nothing and warns.
@@ -43,7 +49,9 @@ def run(app: ASGIApp | str, *, host: str = "127.0.0.1", port: int = 8000, **opti
             `ssl_certfile`, `uds`, `fd`, `ws` and so on. `reload` and `workers` need an import
             string; with an application object, `$WEB_CONCURRENCY` is not looked at. `ws="auto"`,
             the default, is `telex.server.WebSocketProtocol` when picows is installed, else what
-            it is in uvicorn.
+            it is in uvicorn. `timeout_graceful_shutdown` is 25 seconds by default, after which
+            everything is cancelled that still goes on, HTTP requests too; `None`, uvicorn's own
+            default, waits for HTTP requests for ever.
 
     Raises:
         MissingDependency: uvicorn is not installed, or the WebSocket library that `ws` asks for;
@@ -62,13 +70,15 @@ def run(app: ASGIApp | str, *, host: str = "127.0.0.1", port: int = 8000, **opti
             stacklevel=2,
         )
         return
-    serve = uvicorn_run()
-    check_options(options, serve)
+    check_options(options, uvicorn_run())
     options["ws"] = chosen_ws(options.get("ws", "auto"))
     if not isinstance(app, str):
         _check_one_process(options)
         options["workers"] = 1
-    serve(app, host=host, port=port, **options)
+    options.setdefault("timeout_graceful_shutdown", STOP_TIMEOUT)
+    from telex.server import _serving
+
+    _serving.serve(app, {"host": host, "port": port, **options})
 
 
 def _not_now() -> str | None:

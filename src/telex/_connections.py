@@ -1,0 +1,240 @@
+"""The open connections of an application: finding and closing some, and the end of all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from telex._cleanup import CLEANUP_TIMEOUT
+from telex._dismissal import dismiss
+from telex._draining import drains_here
+from telex._link import Link
+from telex.close_codes import CloseCode, check_code
+from telex.standing import labels_given
+from telex.websockets import WebSocket, link_of
+
+log: Final = logging.getLogger("telex")
+
+_BATCH: Final = 50
+"""Connections that are closed in one go when the server stops."""
+
+_NOTICE: Final = 0.1
+"""The part of the time to stop that those have who wait for it, before connections are closed."""
+
+_SPREAD: Final = 0.5
+"""The part in which connections are closed; the rest is for their handlers."""
+
+_SPARE: Final = 1.0
+"""Seconds for what is cancelled once more."""
+
+
+class Connections:
+    """The connections that are served by the routes of one application, from handshake to end.
+
+    `app.connections`. Iterating gives each `WebSocket`; a connection counts until its handler has
+    ended. Use it on the event loop of the connections.
+
+    Args:
+        drain_timeout: Seconds in which all of them are closed when the server stops.
+    """
+
+    def __init__(self, drain_timeout: float = 10.0) -> None:
+        self._drain_timeout = drain_timeout
+        self._open: dict[Link, tuple[WebSocket, asyncio.Task[Any] | None]] = {}
+        self._labelled: dict[tuple[str, Any], set[Link]] = {}
+        self._labels: dict[Link, dict[str, Any]] = {}
+        self._changed: asyncio.Event | None = None
+        self.draining = False
+        """Whether the server is stopping; new connections are refused then."""
+        self._closing: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[WebSocket]:
+        """Go through the connections that are open now."""
+        return iter([ws for ws, _ in self._open.values()])
+
+    def find(self, **labels: Any) -> list[WebSocket]:
+        """Return the connections that have all of these labels; without any, all connections."""
+        return [self._open[link][0] for link in self._found(labels)]
+
+    async def close(
+        self, *, code: int = CloseCode.POLICY_VIOLATION, reason: str = "", **labels: Any
+    ) -> int:
+        """Close the connections that have all of these labels; without any, all connections.
+
+        Those that are not accepted yet are rejected with 403. Waits until their handlers have
+        ended, at most the time to stop (`drain_timeout`); one that calls it does not wait for
+        itself. Cancelling it takes nothing back.
+
+        Args:
+            code: The close code; 4401 where access was revoked.
+            reason: The close reason.
+            **labels: Labels as they were given to `WebSocket.label`.
+
+        Returns:
+            How many were closed.
+
+        Raises:
+            ValueError: A code that may not be sent; nothing was closed.
+        """
+        check_code(code)
+        found = self._found(labels)
+        ended = [link for link in found if self._dismiss(link, code, reason, status=403)]
+        await self._wait_without(set(ended), self._drain_timeout)
+        return len(ended)
+
+    def _found(self, labels: Mapping[str, Any]) -> list[Link]:
+        if not labels:
+            return list(self._open)
+        sets = [self._labelled.get(label, set()) for label in labels.items()]
+        smallest, *others = sorted(sets, key=len)
+        return [link for link in smallest if all(link in other for other in others)]
+
+    def _dismiss(self, link: Link, code: int, reason: str, *, status: int) -> bool:
+        return dismiss(self._open[link][0], code, reason, status=status)
+
+    # What connections call
+
+    def enter(self, ws: WebSocket) -> None:
+        """Count a connection, whose handler the current task runs."""
+        if not self._open:
+            drains_here(self)
+        self._open[link_of(ws)] = (ws, asyncio.current_task())
+        given = labels_given(ws)
+        if given:
+            self.label(ws, given)
+
+    def leave(self, ws: WebSocket) -> None:
+        """Count it no more; its handler has ended."""
+        link = link_of(ws)
+        self._open.pop(link, None)
+        for label in self._labels.pop(link, {}).items():
+            self._unlabel(link, label)
+        if self._changed is not None:
+            self._changed.set()
+
+    def label(self, ws: WebSocket, labels: Mapping[str, Any]) -> None:
+        """Give a connection labels; one that is `None` is taken away."""
+        link = link_of(ws)
+        if link not in self._open:
+            return
+        own = self._labels.setdefault(link, {})
+        for name, value in labels.items():
+            if name in own:
+                self._unlabel(link, (name, own.pop(name)))
+            if value is not None:
+                self._labelled.setdefault((name, value), set()).add(link)
+                own[name] = value
+
+    def labels_of(self, ws: WebSocket) -> dict[str, Any]:
+        """Return the labels of a connection."""
+        return dict(self._labels.get(link_of(ws), {}))
+
+    def _unlabel(self, link: Link, label: tuple[str, Any]) -> None:
+        having = self._labelled[label]
+        having.discard(link)
+        if not having:
+            del self._labelled[label]
+
+    async def wait_closing(self) -> None:
+        """Wait until the server begins to stop."""
+        if not self.draining:
+            closing = asyncio.get_running_loop().create_future()
+            self._closing.append(closing)
+            try:
+                await closing
+            finally:
+                if closing in self._closing:
+                    self._closing.remove(closing)
+
+    # What the server calls
+
+    async def drain(
+        self, timeout: float = math.inf, cleanup_timeout: float = CLEANUP_TIMEOUT
+    ) -> list[asyncio.Task[Any]]:
+        """End all connections: close them with 1012, a few at a time, then cancel what goes on.
+
+        Those who `wait_closing` have a moment before that. New connections are refused until
+        `drained` is called.
+
+        Args:
+            timeout: Seconds until handlers are cancelled, unless `drain_timeout` is shorter.
+            cleanup_timeout: Seconds they have for their end then. Those that take longer are
+                cancelled once more, and not waited for any longer.
+
+        Returns:
+            The tasks of handlers that go on although they were cancelled.
+        """
+        self.draining = True
+        loop = asyncio.get_running_loop()
+        time = min(self._drain_timeout, timeout)
+        end = loop.time() + time
+        if self._tell():
+            await asyncio.sleep(time * _NOTICE)
+        await self._close_in_batches(list(self._open), time * _SPREAD)
+        await self._wait_without(set(self._open), max(end - loop.time(), 0))
+        return await self._cancel_the_rest(cleanup_timeout)
+
+    def drained(self) -> None:
+        """Let connections in again: the server has stopped, and another one may serve them."""
+        self.draining = False
+
+    def _tell(self) -> bool:
+        """Wake those who wait for the end; say whether there are any."""
+        closing, self._closing = self._closing, []
+        waiting = [each for each in closing if not each.done()]
+        for each in waiting:
+            each.set_result(None)
+        return bool(waiting)
+
+    async def _close_in_batches(self, links: list[Link], time: float) -> None:
+        """Close connections within that many seconds, some at a time at random moments.
+
+        Their clients connect again, and shall not all do it at once.
+        """
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        random.shuffle(links)
+        pause = time * _BATCH / max(len(links), 1)
+        for first in range(0, len(links), _BATCH):
+            if first:
+                moment = start + pause * (first / _BATCH - random.random())
+                await asyncio.sleep(max(moment - loop.time(), 0))
+            for link in links[first : first + _BATCH]:
+                if link in self._open:
+                    self._dismiss(link, CloseCode.SERVICE_RESTART, "", status=503)
+
+    async def _cancel_the_rest(self, timeout: float) -> list[asyncio.Task[Any]]:
+        current = asyncio.current_task()
+        handlers = {task: ws for ws, task in self._open.values() if task not in (None, current)}
+        rest = {*handlers}
+        for time in (timeout, _SPARE):
+            if rest:
+                for task in rest:
+                    task.cancel("the server stops")
+                _, rest = await asyncio.wait(rest, timeout=time)
+        for task in rest:
+            log.error("the handler of %r goes on although it was cancelled", handlers[task].path)
+        return list(rest)
+
+    async def _wait_without(self, links: set[Link], timeout: float) -> None:
+        """Wait until the handlers of some connections have ended, the current one aside."""
+        current = asyncio.current_task()
+        self._changed = self._changed or asyncio.Event()
+        try:
+            async with asyncio.timeout(timeout):
+                for link in links:
+                    while link in self._open and self._open[link][1] is not current:
+                        self._changed.clear()
+                        await self._changed.wait()
+        except TimeoutError:
+            pass

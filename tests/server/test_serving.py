@@ -1,0 +1,417 @@
+"""The server ends in good order: applications first, then everything else, then the lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock, create_autospec
+
+import pytest
+import uvicorn
+from uvicorn.supervisors import Multiprocess, multiprocess
+
+import telex.server
+from opened import soon
+from telex._draining import drains_here
+from telex._types import Receive, Scope, Send
+from telex.server import _serving
+from telex.server._serving import Server, Worker, Workers, serve
+
+Handler = Callable[[Receive, Send], Awaitable[None]]
+
+HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+async def answer(_receive: Receive, send: Send) -> None:
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Site:
+    """An ASGI application that notes what happens, and has connections to drain.
+
+    Args:
+        handler: What it does with HTTP requests.
+        left: The tasks that do not let themselves be ended.
+    """
+
+    def __init__(self, handler: Handler = answer, left: list[asyncio.Task[Any]] | None = None):
+        self.notes: list[Any] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self._handler = handler
+        self._left = left or []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            drains_here(self)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self.notes.append("lifespan over")
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            self.notes.append("asked")
+            try:
+                await self._handler(receive, send)
+            except asyncio.CancelledError:
+                self.notes.append("cancelled")
+                raise
+
+    async def drain(self, timeout: float, cleanup_timeout: float) -> list[asyncio.Task[Any]]:
+        assert cleanup_timeout == Server.cleanup_timeout
+        self.notes.append("drains")
+        self.timeout = timeout
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.notes.append("cut short")
+            raise
+        self.notes.append("has drained")
+        return self._left
+
+    def drained(self) -> None:
+        self.notes.append("drained")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that takes its time, such as the server's next look at a mark."""
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it never came to that")
+
+
+class Running:
+    """A server on a free port, in this event loop."""
+
+    def __init__(self, site: Site, **options: Any) -> None:
+        self.server = Server(uvicorn.Config(site, log_config=None, **options))
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.task = asyncio.ensure_future(self.server.serve([self._socket]))
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def request(self) -> asyncio.StreamReader:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
+        writer.write(HEAD)
+        return reader
+
+    async def stop(self) -> float:
+        """Stop it; return how many seconds that took."""
+        begin = time.monotonic()
+        self.server.should_exit = True
+        await soon(asyncio.shield(self.task))
+        return time.monotonic() - begin
+
+
+@asynccontextmanager
+async def running(site: Site, **options: Any) -> AsyncIterator[Running]:
+    before = asyncio.all_tasks()
+    run = Running(site, **options)
+    try:
+        await until(lambda: run.server.started)
+        yield run
+    finally:
+        run.server.should_exit = run.server.force_exit = True
+        await soon(asyncio.wait((run.task,)))
+        for writer in run.writers:
+            writer.close()
+        # uvicorn leaves the lifespan behind when it is forced to end.
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+
+
+async def refused(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+def test_it_is_public() -> None:
+    assert telex.server.Server is Server
+    with pytest.raises(AttributeError, match="no attribute 'Sever'"):
+        _ = telex.server.Sever
+
+
+# --- the order of the end ---
+
+
+async def test_applications_are_drained_while_the_server_takes_no_more_connections() -> None:
+    site = Site()
+    site.go_on.clear()
+    async with running(site) as run:
+        stopping = asyncio.ensure_future(run.stop())
+        await until(lambda: "drains" in site.notes)
+        assert await refused(run.port)
+        assert site.notes == ["drains"]
+        site.go_on.set()
+        await stopping
+    assert site.notes == ["drains", "has drained", "lifespan over", "drained"]
+    assert site.timeout == float("inf")
+
+
+async def test_idle_connections_are_closed_at_once_and_requests_are_answered() -> None:
+    release = asyncio.Event()
+
+    async def waits_first(receive: Receive, send: Send) -> None:
+        if len(site.notes) > 1:
+            await release.wait()
+        await answer(receive, send)
+
+    site = Site(waits_first)
+    site.go_on.clear()
+    async with running(site) as run:
+        idle = await run.request()
+        assert (await soon(idle.readuntil(b"ok"))).startswith(b"HTTP/1.1 200")
+        busy = await run.request()
+        await until(lambda: site.notes.count("asked") == 2)
+        stopping = asyncio.ensure_future(run.stop())
+        assert await soon(idle.read()) == b""
+        assert "has drained" not in site.notes
+        release.set()
+        response = await soon(busy.read())
+        site.go_on.set()
+        await stopping
+    assert response.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in response
+    assert site.notes[-2:] == ["lifespan over", "drained"]
+
+
+async def test_a_request_that_takes_too_long_is_cancelled_before_the_lifespan_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def never(_receive: Receive, _send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            site.notes.append("cleaned up")
+
+    site = Site(never)
+    async with running(site, timeout_graceful_shutdown=1) as run:
+        await run.request()
+        await until(lambda: "asked" in site.notes)
+        took = await run.stop()
+    assert 1 <= took < 3
+    assert 0 < site.timeout <= 1
+    end = ["cleaned up", "cancelled", "lifespan over", "drained"]
+    assert site.notes[-4:] == end
+    assert "Time is up: cancelling 1 running task(s)" in caplog.text
+
+
+class Stubborn:
+    """Does not let itself be cancelled."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.cancelled = 0
+
+    async def __call__(self, *_: Any) -> None:
+        while not self.release.is_set():
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+
+    async def end(self, task: asyncio.Task[Any]) -> None:
+        self.release.set()
+        await soon(asyncio.wait((task,)))
+
+
+async def test_what_applications_could_not_end_is_not_waited_for() -> None:
+    stubborn = Stubborn()
+    task = asyncio.create_task(stubborn())
+    site = Site(left=[task])
+    async with running(site) as run:
+        run.server.server_state.tasks.add(task)
+        assert await run.stop() < 1
+        assert not task.done()
+        # `asyncio.run` waits for these at its end.
+        assert task not in asyncio.all_tasks()
+    assert stubborn.cancelled == 0
+    assert site.notes[-2:] == ["lifespan over", "drained"]
+    await stubborn.end(task)
+
+
+async def test_what_the_server_could_not_end_is_logged_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Server, "cleanup_timeout", 0.05)
+    monkeypatch.setattr(_serving, "_HURRY", 0.05)
+    stubborn = Stubborn()
+    site = Site(stubborn)
+    async with running(site, timeout_graceful_shutdown=1) as run:
+        reader = await run.request()
+        await until(lambda: run.server.server_state.tasks)
+        (task,) = run.server.server_state.tasks
+        assert await run.stop() < 3
+        assert task not in asyncio.all_tasks()
+        assert await soon(reader.read()) == b""
+    assert stubborn.cancelled == 2
+    assert "1 task(s) go on although they were cancelled" in caplog.text
+    assert site.notes[-2:] == ["lifespan over", "drained"]
+    await stubborn.end(task)
+
+
+async def test_a_second_interrupt_cuts_everything_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_serving, "_HURRY", 0.05)
+    stubborn = Stubborn()
+    site = Site(stubborn)
+    site.go_on.clear()
+    async with running(site) as run:
+        await run.request()
+        await until(lambda: run.server.server_state.tasks)
+        (task,) = run.server.server_state.tasks
+        stopping = asyncio.ensure_future(run.stop())
+        await until(lambda: "drains" in site.notes)
+        run.server.force_exit = True
+        assert await stopping < 2
+        assert task not in asyncio.all_tasks()
+    assert site.notes == ["asked", "drains", "cut short", "drained"]
+    await stubborn.end(task)
+
+
+async def test_a_shutdown_that_is_cancelled_leaves_no_draining_behind() -> None:
+    site = Site()
+    site.go_on.clear()
+    async with running(site) as run:
+        run.server.should_exit = True
+        await until(lambda: "drains" in site.notes)
+        run.task.cancel()
+        await soon(asyncio.wait((run.task,)))
+        await until(lambda: "cut short" in site.notes)
+    assert site.notes == ["drains", "drained", "cut short"]
+
+
+async def test_an_application_may_be_served_again() -> None:
+    site = Site()
+    for _ in range(2):
+        async with running(site) as run:
+            await run.stop()
+    assert site.notes == ["drains", "has drained", "lifespan over", "drained"] * 2
+
+
+# --- in place of uvicorn.run ---
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """`Server.run`, which only says that it has started."""
+
+    def run(server: Server, sockets: list[socket.socket] | None = None) -> None:
+        server.started = True
+
+    stub: Mock = create_autospec(Server.run, side_effect=run)
+    monkeypatch.setattr(Server, "run", stub)
+    return stub
+
+
+def test_it_takes_the_options_of_uvicorn_run(ran: Mock, tmp_path: Path) -> None:
+    serve(answer, {"port": 1234, "log_config": None, "app_dir": str(tmp_path)})
+    (server,) = ran.call_args.args
+    assert type(server) is Server
+    assert (server.config.port, server.config.host) == (1234, "127.0.0.1")
+    assert sys.path.pop(0) == str(tmp_path)
+
+
+def test_an_interrupt_is_no_error_and_the_socket_file_is_removed(ran: Mock, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    path.touch()
+
+    def interrupt(server: Server, sockets: object = None) -> None:
+        server.started = True
+        raise KeyboardInterrupt
+
+    ran.side_effect = interrupt
+    serve(answer, {"uds": str(path), "log_config": None})
+    assert not path.exists()
+
+
+def test_a_server_that_could_not_start_exits_as_uvicorn_does(ran: Mock) -> None:
+    ran.side_effect = None
+    with pytest.raises(SystemExit) as ended:
+        serve(answer, {"log_config": None})
+    assert ended.value.code == 3
+
+
+def test_an_application_that_is_not_there_exits_too(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        serve("nowhere:app", {"log_config": None})
+    assert ended.value.code == 3 if hasattr(uvicorn.Config, "load_app") else 1
+    assert "Error loading ASGI app" in caplog.text
+
+
+def test_reload_starts_our_server_again(ran: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
+    reloader = Mock()
+    monkeypatch.setattr(_serving, "ChangeReload", reloader)
+    serve("main:app", {"port": 0, "reload": True, "log_config": None})
+    reloader.return_value.run.assert_called_once_with()
+    reloader.call_args.kwargs["target"]()
+    assert type(ran.call_args.args[0]) is Server
+    # It is closed, however the reloader has ended.
+    assert reloader.call_args.kwargs["sockets"][0].fileno() == -1
+
+
+def test_every_worker_runs_our_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[Any] = []
+
+    def run(self: Multiprocess) -> None:
+        processes.append(multiprocess.Process(self.config, self.sockets))
+
+    theirs = multiprocess.Process
+    monkeypatch.setattr(Multiprocess, "run", run)
+    monkeypatch.setattr(Multiprocess, "__init__", _init)
+    serve("main:app", {"port": 0, "workers": 2, "log_config": None})
+    (process,) = processes
+    assert isinstance(process, Worker)
+    assert type(process.server) is Server
+    assert process.server is process.server
+    assert multiprocess.Process is theirs
+
+
+def _init(self: Multiprocess, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+    """What it does but for the signal handlers."""
+    self.config, self.sockets = config, sockets
+
+
+def test_older_ones_of_uvicorn_are_told_what_workers_run(
+    ran: Mock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    class Older:
+        def __init__(self, config: Any, target: Any, sockets: Any) -> None:
+            calls.append((target, sockets))
+
+        def run(self) -> None:
+            calls[0][0]()
+
+    monkeypatch.setattr(_serving, "Multiprocess", Older)
+    serve("main:app", {"port": 0, "workers": 2, "log_config": None})
+    assert type(ran.call_args.args[0]) is Server
+
+
+def test_the_class_of_workers_is_put_back_when_they_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: Multiprocess) -> None:
+        raise ZeroDivisionError
+
+    theirs = multiprocess.Process
+    monkeypatch.setattr(Multiprocess, "run", run)
+    monkeypatch.setattr(Multiprocess, "__init__", _init)
+    with pytest.raises(ZeroDivisionError):
+        Workers(Mock(), []).run()
+    assert multiprocess.Process is theirs
