@@ -164,7 +164,7 @@ async def test_connections_are_found_by_all_of_the_labels() -> None:
     assert ws.labels == {}
     ws.label(user="late")
     assert site.connections.find(user="late") == []
-    assert site.connections._labelled == site.connections._labels == {}
+    assert site.connections._labelled == {}
 
 
 # --- closing ---

@@ -14,7 +14,7 @@ from telex._dismissal import dismiss
 from telex._draining import drains_here
 from telex._link import Link
 from telex.close_codes import CloseCode, check_code
-from telex.standing import labels_given
+from telex.standing import labels_of
 from telex.websockets import WebSocket, link_of
 
 log: Final = logging.getLogger("telex")
@@ -46,7 +46,6 @@ class Connections:
         self._drain_timeout = drain_timeout
         self._open: dict[Link, tuple[WebSocket, asyncio.Task[Any] | None]] = {}
         self._labelled: dict[tuple[str, Any], set[Link]] = {}
-        self._labels: dict[Link, dict[str, Any]] = {}
         self._changed: asyncio.Event | None = None
         self.draining = False
         """Whether the server is stopping; new connections are refused then."""
@@ -108,42 +107,33 @@ class Connections:
         """Count a connection, whose handler the current task runs."""
         if not self._open:
             drains_here(self)
-        self._open[link_of(ws)] = (ws, asyncio.current_task())
-        given = labels_given(ws)
-        if given:
-            self.label(ws, given)
+        link = link_of(ws)
+        self._open[link] = (ws, asyncio.current_task())
+        for label in labels_of(link).items():
+            self.label(link, label)
 
     def leave(self, ws: WebSocket) -> None:
         """Count it no more; its handler has ended."""
         link = link_of(ws)
+        own = labels_of(link)
+        for label in own.items():
+            self.unlabel(link, label)
+        own.clear()
         self._open.pop(link, None)
-        for label in self._labels.pop(link, {}).items():
-            self._unlabel(link, label)
         if self._changed is not None:
             self._changed.set()
 
-    def label(self, ws: WebSocket, labels: Mapping[str, Any]) -> None:
-        """Give a connection labels; one that is `None` is taken away."""
-        link = link_of(ws)
-        if link not in self._open:
-            return
-        own = self._labels.setdefault(link, {})
-        for name, value in labels.items():
-            if name in own:
-                self._unlabel(link, (name, own.pop(name)))
-            if value is not None:
-                self._labelled.setdefault((name, value), set()).add(link)
-                own[name] = value
+    def label(self, link: Link, label: tuple[str, Any]) -> None:
+        """Let a connection be found by a label, if it is counted."""
+        if link in self._open:
+            self._labelled.setdefault(label, set()).add(link)
 
-    def labels_of(self, ws: WebSocket) -> dict[str, Any]:
-        """Return the labels of a connection."""
-        return dict(self._labels.get(link_of(ws), {}))
-
-    def _unlabel(self, link: Link, label: tuple[str, Any]) -> None:
-        having = self._labelled[label]
+    def unlabel(self, link: Link, label: tuple[str, Any]) -> None:
+        """Let it be found by the label no more."""
+        having = self._labelled.get(label, set())
         having.discard(link)
         if not having:
-            del self._labelled[label]
+            self._labelled.pop(label, None)
 
     async def wait_closing(self) -> None:
         """Wait until the server begins to stop."""

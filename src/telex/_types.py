@@ -40,6 +40,9 @@ DENIAL_EXTENSION = "websocket.http.response"
 ASGI "WebSocket Denial Response" extension.
 """
 
+LABELS_KEY: Final = "telex.labels"
+"""Key of the scope under which somebody wants to know the ids of the items."""
+
 GIVE_WAY: Final = 128
 """Messages after which a writer gives the event loop a turn although the server takes them all, and
 a reader although they are here.

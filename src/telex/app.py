@@ -67,7 +67,7 @@ class App:
         debug: Show clients what exceptions say. Never in production.
         **limits: `max_message_size`, `max_messages_per_second`, `max_connections`,
             `max_connections_per_client`, `client_key`, `handshake_timeout`, `idle_timeout`,
-            `max_age`, `heartbeat` and `outbox`; see `telex.limits`.
+            `max_age`, `heartbeat` and `outbox`; see `docs/limits.md`.
 
     Attributes:
         connections: The open connections, see `Connections`.

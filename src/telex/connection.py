@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from telex._types import Scope
 from telex._url import URL, make_absolute, scope_scheme
@@ -29,6 +29,10 @@ class Connection(Mapping[str, Any]):
 
     Args:
         scope: An ASGI scope; any mapping will do, and every key may be missing.
+
+    Attributes:
+        headers_class: For subclasses: what `headers` is, a subclass of `Headers`.
+        query_params_class: For subclasses: what `query_params` is, a subclass of `QueryParams`.
     """
 
     __slots__ = (
@@ -40,6 +44,9 @@ class Connection(Mapping[str, Any]):
         "_state",
         "_url",
     )
+
+    headers_class: ClassVar[type[Headers]] = Headers
+    query_params_class: ClassVar[type[QueryParams]] = QueryParams
 
     _cookies: dict[str, str]
     _headers: Headers
@@ -130,7 +137,7 @@ class Connection(Mapping[str, Any]):
         try:
             return self._headers
         except AttributeError:
-            self._headers = Headers(self._scope.get("headers"))
+            self._headers = self.headers_class(self._scope.get("headers"))
             return self._headers
 
     @property
@@ -139,7 +146,7 @@ class Connection(Mapping[str, Any]):
         try:
             return self._query_params
         except AttributeError:
-            self._query_params = QueryParams(self._scope.get("query_string") or b"")
+            self._query_params = self.query_params_class(self._scope.get("query_string") or b"")
             return self._query_params
 
     @property

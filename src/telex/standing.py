@@ -92,8 +92,7 @@ class Standing:
     @property
     def labels(self) -> dict[str, Any]:
         """What `label` was told; a copy, and empty when the connection is over."""
-        connections = settings_of(self.scope).connections
-        return {} if connections is None else connections.labels_of(self)
+        return dict(labels_of(self._link))
 
     def label(self, **labels: Any) -> None:
         """Say what `app.connections` shall find the connection by: `ws.label(user="7")`.
@@ -110,13 +109,18 @@ class Standing:
         """
         for value in labels.values():
             hash(value)
-        progress, connections = self._link.progress, settings_of(self.scope).connections
-        if connections is None or progress.over:
+        link, connections = self._link, settings_of(self.scope).connections
+        if connections is None or link.progress.over:
             return
-        if progress.bound is None:
-            progress.bound = {}
-        progress.bound.setdefault(_LABELS, {}).update(labels)
-        connections.label(self, labels)
+        if link.progress.bound is None:
+            link.progress.bound = {}
+        own = link.progress.bound.setdefault(_LABELS, {})
+        for name, value in labels.items():
+            if name in own:
+                connections.unlabel(link, (name, own.pop(name)))
+            if value is not None:
+                own[name] = value
+                connections.label(link, (name, value))
 
     @property
     def expires_at(self) -> float | None:
@@ -162,10 +166,10 @@ class Standing:
             await asyncio.wait(waiting)
 
 
-def labels_given(standing: Standing) -> dict[str, Any]:
-    """Return what a connection was labelled with so far; for `Connections`, when it counts it."""
-    given: dict[str, Any] = (standing._link.progress.bound or {}).get(_LABELS, {})
-    return given
+def labels_of(link: Link) -> dict[str, Any]:
+    """Return the labels of a connection, as they are kept; for `Connections`."""
+    own: dict[str, Any] = (link.progress.bound or {}).get(_LABELS, {})
+    return own
 
 
 class _Expiry:

@@ -22,14 +22,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from telex._state import Phase
-from telex._types import GIVE_WAY
+from telex._types import GIVE_WAY, LABELS_KEY
 from telex.binding import bind, describe, innermost, needs_of
 from telex.context import current
 from telex.websockets import WebSocket, link_of
-
-LABELS_KEY: Final = "telex.labels"
-"""Key of the scope under which somebody wants to know the ids of the items."""
-
 
 _KINDS: Final = (("id", str), ("event", str), ("retry", int))
 

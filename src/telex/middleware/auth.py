@@ -32,6 +32,7 @@ from typing import Any, Final
 from telex._end import peer_name
 from telex._json import decode_json
 from telex._state import Phase
+from telex._types import LABELS_KEY
 from telex.close_codes import CloseCode
 from telex.datastructures import Headers
 from telex.exceptions import (
@@ -55,9 +56,6 @@ _MAX_MESSAGE: Final = 65_536
 
 _UNUSABLE: Final = ""
 """In place of a token: there is something, but it is none, or several."""
-
-_EVENTS_KEY: Final = "telex.labels"
-"""Key of the scope of a client that gets Server-Sent Events and sends nothing, see `streams`."""
 
 Verify = Callable[..., Any]
 """Gets the token, and the connection if it has a second parameter; returns the user."""
@@ -156,7 +154,7 @@ class Authenticate:
         if self in bound:
             return bound[self]
         token = self._find(ws)
-        if token is None and self._field is not None and _EVENTS_KEY not in ws.scope:
+        if token is None and self._field is not None and LABELS_KEY not in ws.scope:
             token = await self._first_message(ws, self._field)
         if token is None:
             raise _refusal(ws, "no token")

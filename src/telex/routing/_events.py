@@ -21,11 +21,11 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from telex._json import encode_json
-from telex._types import DENIAL_EXTENSION, ASGIApp, Message, Receive, Scope, Send
+from telex._types import DENIAL_EXTENSION, LABELS_KEY, ASGIApp, Message, Receive, Scope, Send
 from telex.close_codes import CloseCode
 from telex.exceptions import MissingDependency
 from telex.middleware.hooks import around_events
-from telex.streams import LABELS_KEY, Label, Stream
+from telex.streams import Label, Stream
 
 log: Final = logging.getLogger("telex")
 

@@ -81,26 +81,8 @@ class BackgroundTasks:
 class WebSocket(websockets.WebSocket):
     """A connection; see `telex.WebSocket`, and the head of this file for what differs."""
 
-    _headers: Headers
-    _query_params: QueryParams
-
-    @property
-    def headers(self) -> Headers:
-        """The HTTP headers of the handshake; of a repeated one all values, joined."""
-        try:
-            return self._headers
-        except AttributeError:
-            self._headers = Headers(self._scope.get("headers"))
-            return self._headers
-
-    @property
-    def query_params(self) -> QueryParams:
-        """The parameters in the query string; of a repeated one the last value."""
-        try:
-            return self._query_params
-        except AttributeError:
-            self._query_params = QueryParams(self._scope.get("query_string") or b"")
-            return self._query_params
+    headers_class = Headers
+    query_params_class = QueryParams
 
     @property
     def client(self) -> Address:
