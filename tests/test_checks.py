@@ -17,7 +17,7 @@ from opened import opened, turns
 from peer import Peer, T
 from server.transports import in_no_time
 from telex import WebSocket
-from telex._checks import PRECISION, Checks, are_any_asked_for, asked_by_messages
+from telex._checks import PRECISION, Checks, asked_by_messages
 from telex._limits import PING, PONG, Heartbeat
 from telex._settings import DEFAULTS, Settings
 from telex._source import MAX_MESSAGES, AsgiSource
@@ -315,10 +315,10 @@ async def test_one_that_is_over_is_looked_at_no_more() -> None:
 
 
 def test_nothing_is_looked_at_where_nothing_is_asked_for() -> None:
-    assert not are_any_asked_for(DEFAULTS)
-    assert are_any_asked_for(settings_with(max_age=1.0))
-    assert are_any_asked_for(settings_with(idle_timeout=1.0))
-    assert are_any_asked_for(settings_with(heartbeat=BEAT))
+    assert not DEFAULTS.has_checks
+    assert settings_with(max_age=1.0).has_checks
+    assert settings_with(idle_timeout=1.0).has_checks
+    assert settings_with(heartbeat=BEAT).has_checks
 
 
 @pytest.mark.parametrize("beat", [Heartbeat(math.inf, 1), Heartbeat(1, 1, ping=None), None])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, ContextVar
 from typing import Any
 
 import pytest
@@ -12,10 +13,18 @@ import pytest
 from channel import PATHS, FakeChannel, triple_over
 from opened import connecting, opened, soon, turns, until
 from peer import D, Peer, T
-from telex import App, WebSocket, WebSocketDisconnect, WebSocketRuntimeError
+from telex import (
+    App,
+    Outbox,
+    WebSocket,
+    WebSocketDisconnect,
+    WebSocketRuntimeError,
+    websocket,
+)
 from telex import _dismissal as dismissal_module
 from telex._dismissal import dismiss
 from telex._types import Message, Receive, Scope, Send
+from telex.websockets import link_of
 
 GRACE = 0.05
 FOR_EVER = 600.0
@@ -464,3 +473,57 @@ async def test_no_task_is_left(accepted: bool) -> None:
     await served.end()
     await turns()
     assert asyncio.all_tasks() == before
+
+
+# Whose context
+
+origin: ContextVar[str] = ContextVar("origin")
+
+
+async def _overflow(ws: WebSocket) -> None:
+    while ws.send_nowait("for nobody"):
+        await turns(1)
+
+
+async def _nothing(_done: object) -> None:
+    """What was to be done is done."""
+
+
+OUTSIDE: dict[str, Callable[[WebSocket], Coroutine[Any, Any, object]]] = {
+    "dismissed": lambda ws: _nothing(dismiss(ws, 4000)),
+    "closed by a label": lambda ws: ws.app.connections.close(user="7"),
+    "expired": lambda ws: _nothing(setattr(ws, "expires_at", 1.0)),
+    "too slow": _overflow,
+}
+
+
+@pytest.mark.parametrize("way", OUTSIDE)
+@pytest.mark.parametrize("path", PATHS)
+async def test_cleanups_find_their_own_connection_whoever_ends_it(path: str, way: str) -> None:
+    seen: list[object] = []
+    inside: list[WebSocket] = []
+
+    async def handler(ws: WebSocket) -> None:
+        await ws.accept()
+        ws.label(user="7")
+        ws.add_cleanup(lambda: seen.append((origin.get(None), websocket.path)))
+        inside.append(ws)
+        await asyncio.sleep(FOR_EVER)
+
+    app = App(disconnect_grace=GRACE, outbox=Outbox(max_messages=1, policy="close"))
+    app.websocket("/")(handler)
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        origin.set("middleware")
+        await app(scope, receive, send)
+
+    channel = FakeChannel()
+    served = asyncio.ensure_future(middleware(*triple_over(path, channel)))
+    await until(lambda: inside)
+    channel.block()
+    elsewhere = asyncio.get_running_loop().create_task(OUTSIDE[way](inside[0]), context=Context())
+    await until(lambda: link_of(inside[0]).progress.over)
+    channel.unblock()
+    await soon(served)
+    await soon(elsewhere)
+    assert seen == [("middleware", "/")]

@@ -112,6 +112,29 @@ async def test_a_handler_that_never_reads_is_watched_too() -> None:
     assert peer.reads == asked + 1
 
 
+async def test_who_left_before_anybody_looked_left_no_more_than_the_grace() -> None:
+    ws, _ = await opened(D(1001))
+    grace = 10 * GRACE
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    watched = Watched(ws, busy, grace)
+    await soon(watched.task)
+    assert watched.cancelled
+    assert 0.7 * grace <= loop.time() - began < 1.2 * grace
+
+
+async def test_who_leaves_when_somebody_looks_leaves_all_of_the_grace() -> None:
+    ws, peer = await opened()
+    grace = 4 * GRACE
+    watched = Watched(ws, busy, grace)
+    await asyncio.sleep(0.7 * grace)
+    loop = asyncio.get_running_loop()
+    peer.feed(D(1001))
+    began = loop.time()
+    await soon(watched.task)
+    assert loop.time() - began >= 0.9 * grace
+
+
 async def test_whoever_awaits_the_servers_receive_is_not_disturbed() -> None:
     ws, peer = await opened()
     receive = ws.asgi_receive

@@ -153,12 +153,6 @@ class Pulse:
         return True
 
 
-def are_any_asked_for(settings: Settings) -> bool:
-    """Whether settings may ask for checks at all."""
-    shortest = min(settings.idle_timeout, settings.max_age)
-    return shortest < math.inf or settings.heartbeat is not None
-
-
 def asked_by_messages(ws: WebSocket, beat: Heartbeat | None) -> Heartbeat | None:
     """Return the heartbeat where signs of life are asked for with messages, else `None`."""
     if beat is None or beat.ping is None or beat.interval == math.inf:

@@ -75,8 +75,9 @@ def dismiss(
     if progress.application is Phase.CONNECTED:
         close_when_accepted()
     else:
-        task = asyncio.get_running_loop().create_task(deny(), name="telex dismissal")
-        link.outlet.farewell = task
+        link.outlet.farewell = asyncio.get_running_loop().create_task(
+            deny(), name="telex dismissal", context=progress.own_context()
+        )
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextvars import Context
 from typing import Final
 from urllib.parse import quote
 
@@ -13,6 +14,8 @@ from telex._types import Scope
 
 log: Final = logging.getLogger("telex.connection")
 """One line per connection, at level INFO."""
+
+_NO_CONTEXT: Final = Context()
 
 
 async def conclude(scope: Scope, link: Link) -> None:
@@ -35,6 +38,7 @@ def _let_go(link: Link) -> None:
     Otherwise every connection leaves some thirty objects to the garbage collector, which then runs
     more often (`benchmarks/profile_handshake.py` counts them).
     """
+    link.progress.context = _NO_CONTEXT
     for each in link.links:
         each.inbox.unwatch()
         each.outlet.overflow = _nothing

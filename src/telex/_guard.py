@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from http import HTTPStatus
 from typing import Final
 
-from telex._checks import PRECISION, Checks, are_any_asked_for
+from telex._checks import PRECISION, Checks
 from telex._dismissal import dismiss
 from telex._end import peer_name
 from telex._rounds import Rounds, rounds
@@ -38,10 +38,11 @@ class Guard:
         settings: What is allowed.
     """
 
-    __slots__ = ("_checks", "_client", "_due", "_rounds", "_settings", "_taken", "_ws")
+    __slots__ = ("_checks", "_client", "_due", "_link", "_rounds", "_settings", "_taken", "_ws")
 
     def __init__(self, ws: WebSocket, settings: Settings) -> None:
         self._ws = ws
+        self._link = link_of(ws)
         self._settings = settings
         self._client: Hashable = None
         self._taken: list[Slots] | None = None
@@ -76,7 +77,7 @@ class Guard:
         if self._checks is not None:
             self._checks.end()
         # Neither a late accept nor a circle of references.
-        on_accept = link_of(self._ws).progress.on_accept
+        on_accept = self._link.progress.on_accept
         if on_accept and self._accepted in on_accept:
             on_accept.remove(self._accepted)
         while self._taken:
@@ -99,7 +100,7 @@ class Guard:
         return None
 
     def _limit_messages(self) -> None:
-        settings, inbox = self._settings, link_of(self._ws).inbox
+        settings, inbox = self._settings, self._link.inbox
         if settings.max_message_size < math.inf:
             inbox.source.limit_size(int(settings.max_message_size), self._too_big)
         if settings.max_messages_per_second < math.inf:
@@ -107,7 +108,7 @@ class Guard:
             inbox.admit(bucket.passed, lambda: bucket.take() or self._too_many())
 
     def _limit_times(self) -> None:
-        settings, link = self._settings, link_of(self._ws)
+        settings, link = self._settings, self._link
         progress, beat = link.progress, settings.heartbeat
         if beat is not None and link.channel is not None:
             link.channel.heartbeat(beat.interval, beat.timeout)
@@ -119,7 +120,7 @@ class Guard:
             self._rounds = rounds(settings.handshake_timeout / PRECISION)
             self._rounds.add(self)
             self._due = self._rounds.clock + self._rounds.step + settings.handshake_timeout
-        if are_any_asked_for(settings):
+        if settings.has_checks:
             progress.on_accept = [*(progress.on_accept or ()), self._accepted]
 
     async def _accepted(self) -> None:
@@ -128,7 +129,7 @@ class Guard:
     def visit(self, _now: float, clock: float) -> None:
         """Look whether the handshake has been answered."""
         assert self._rounds is not None
-        if link_of(self._ws).progress.application is not Phase.CONNECTING:
+        if self._link.progress.application is not Phase.CONNECTING:
             self._rounds.discard(self)
         elif clock >= self._due:
             self._rounds.discard(self)

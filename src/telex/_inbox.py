@@ -235,7 +235,7 @@ class Inbox:
 
     def unwatch(self) -> None:
         """Be told of the end no more; it has come."""
-        with contextlib.suppress(ValueError):
+        if self._wake in self.progress.watchers:
             self.progress.watchers.remove(self._wake)
         self.deputy = None
         # What limits the connection holds it.

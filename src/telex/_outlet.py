@@ -225,7 +225,9 @@ class Outlet(Waiting):
             finally:
                 await self._inbox.shut()
 
-        self._closing = asyncio.get_running_loop().create_task(close(), name="telex close")
+        self._closing = asyncio.get_running_loop().create_task(
+            close(), name="telex close", context=self._progress.own_context()
+        )
 
     async def _say(self, message: Message, record: CloseRecord) -> None:
         source = self._inbox.source

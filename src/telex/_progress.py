@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
 from telex._state import (
@@ -60,6 +60,7 @@ class Progress:
         bound: What was made for this connection once, for everybody who depends on it; `None`
             until there is something.
         client: How far the client's side has come.
+        context: That of the handler, before it runs that of the first face; see `own_context`.
         dismissed: The connection is ended from outside of its handler.
         connect_taken: Somebody has read, or is reading, the `websocket.connect`.
         subprotocol: The accepted subprotocol.
@@ -76,6 +77,7 @@ class Progress:
         "bound",
         "client",
         "connect_taken",
+        "context",
         "dismissed",
         "filters_in",
         "filters_out",
@@ -98,6 +100,7 @@ class Progress:
         self.open = False
         self.record: CloseRecord | None = None
         self.connect_taken = False
+        self.context = copy_context()
         self.dismissed = False
         self.handed_out = False
         self.informed = False
@@ -124,7 +127,16 @@ class Progress:
     @property
     def over(self) -> bool:
         """Whether either side has ended it."""
-        return self.peer_gone or self.application is Phase.DISCONNECTED
+        # Spelled out, for it is asked often.
+        gone = Phase.DISCONNECTED
+        return self.client is gone or self.application is gone
+
+    def own_context(self) -> Context:
+        """Return a context for what is done on behalf of the connection, whoever caused it.
+
+        Cleanups and ASGI middlewares find in it what was there when the route was called.
+        """
+        return self.context.copy()
 
     def came(self, message: Message) -> None:
         """Take note of an event from the server; raises when it is not legal now."""

@@ -100,8 +100,12 @@ _shared: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, Rounds]]
 
 def rounds(period: float) -> Rounds:
     """Return the rounds of the running event loop with that period, the same ones every time."""
-    of_loop = _shared.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    of_loop = _shared.get(loop)
+    if of_loop is None:
+        of_loop = _shared[loop] = {}
     period = max(period, _SHORTEST)
-    if period not in of_loop:
-        of_loop[period] = Rounds(period)
-    return of_loop[period]
+    found = of_loop.get(period)
+    if found is None:
+        found = of_loop[period] = Rounds(period)
+    return found

@@ -50,6 +50,7 @@ class Settings:
         client_key: Says of which client a connection is.
         connections: The open connections of the application, `None` without one.
         websocket_class: What handlers get, a subclass of `telex.WebSocket`; `None` for that.
+        has_checks: Whether something is looked at from time to time while a connection is open.
     """
 
     debug: bool = False
@@ -71,6 +72,11 @@ class Settings:
     client_key: ClientKey = client_host
     connections: Any = None
     websocket_class: type[Any] | None = None
+    has_checks: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        shortest = min(self.idle_timeout, self.max_age)
+        object.__setattr__(self, "has_checks", shortest < math.inf or self.heartbeat is not None)
 
 
 DEFAULTS: Final = Settings()

@@ -198,7 +198,8 @@ class AsgiSource:
         if self._asking:
             self._wanted = True
         elif self._task is None and not self._stopped and self._closed is None:
-            self._task = asyncio.get_running_loop().create_task(self._read(), name="telex reader")
+            create, context = asyncio.get_running_loop().create_task, self._progress.own_context()
+            self._task = create(self._read(), name="telex reader", context=context)
             self._task.add_done_callback(self._stopped_reading)
 
     def poll(self) -> str | bytes | None:

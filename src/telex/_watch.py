@@ -3,26 +3,32 @@
 Nor does one whose connection was closed from outside of it (`telex._dismissal`).
 
 A handler that reads learns of the end by itself. One that is busy with something else is
-cancelled in place `grace` seconds after the end was noticed; should it swallow that, once more,
-and then it is named in the log. The cancellation is taken back by `settle`, so that to the outside
-the handler has just ended.
+cancelled in place `grace` seconds after that; should it swallow it, once more, and then it is named
+in the log. The cancellation is taken back by `settle`, so that to the outside the handler has just
+ended.
+
+Plain ASGI tells of the end only to who asks. A handler that has read has a reader that goes on
+asking. For one that has not, the watch begins to, after a quarter of the grace; who left before
+that is noticed then, and its handler has the other three quarters.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import math
-from collections.abc import Callable
 from typing import Final
 
 from telex._link import Link
+from telex._rounds import Rounds, rounds
 from telex._source import AsgiSource
 
 log: Final = logging.getLogger("telex")
 
 _ATTEMPTS: Final = 2
+
+_BLIND: Final = 0.25
+"""The part of the grace after which the watch begins to ask."""
 
 
 class DisconnectWatch:
@@ -35,12 +41,13 @@ class DisconnectWatch:
     """
 
     __slots__ = (
-        "_context",
         "_expiring",
         "_grace",
         "_label",
         "_link",
+        "_looked",
         "_read",
+        "_rounds",
         "_task",
         "_timer",
         "fired",
@@ -53,7 +60,8 @@ class DisconnectWatch:
         self._read = 0
         self._expiring = False
         self._task: asyncio.Task[object] | None = None
-        self._context: contextvars.Context | None = None
+        self._rounds: Rounds | None = None
+        self._looked = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         self.fired = 0
         """How often the handler was cancelled."""
@@ -63,16 +71,17 @@ class DisconnectWatch:
         if self._grace is None or self._grace == math.inf:
             return
         self._task = asyncio.current_task()
-        # A cancellation that comes out of the context of a clean-up would count as its own.
-        self._context = contextvars.copy_context()
         self._link.progress.watchers.append(self._noticed)
         if self._link.inbox.source.closed is not None:
             self._noticed()
         elif isinstance(self._link.inbox.source, AsgiSource):
-            self._later(self._look)
+            self._rounds = rounds(self._grace * _BLIND)
+            self._rounds.add(self)
 
     def disarm(self) -> None:
         """Stop watching; the handler has ended."""
+        if self._rounds is not None:
+            self._rounds.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._noticed in self._link.progress.watchers:
@@ -91,27 +100,33 @@ class DisconnectWatch:
             remaining = task.uncancel()
         return not remaining
 
-    def _later(self, then: Callable[[], None]) -> None:
-        assert self._grace is not None
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._grace, then, context=self._context)
-
-    def _look(self) -> None:
-        # Plain ASGI tells of the end only to who asks. Code that may be asking itself comes first.
+    def visit(self, now: float, _clock: float) -> None:
+        """Begin to ask for the end, once; see `telex._rounds`."""
+        assert self._rounds is not None
+        self._rounds.discard(self)
         source = self._link.inbox.source
+        # Code that may be asking itself comes first.
         if isinstance(source, AsgiSource) and not self._link.progress.handed_out:
+            self._looked = now
             source.start()
+
+    def _expire_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        # A cancellation that comes out of the context of a clean-up would count as its own.
+        context = self._link.progress.own_context()
+        self._timer = loop.call_later(seconds, self._expire, context=context)
 
     def _noticed(self) -> None:
         if self._expiring:
             # An end is told more than once, which must not put it off.
             return
-        if self._timer is not None:
-            self._timer.cancel()
         if not self._knows():
+            assert self._grace is not None
             self._expiring = True
             self._read = self._link.progress.received
-            self._later(self._expire)
+            blind = self._grace * _BLIND
+            late = blind if asyncio.get_running_loop().time() < self._looked + blind else 0.0
+            self._expire_in(self._grace - late)
 
     def _knows(self) -> bool:
         progress = self._link.progress
@@ -123,10 +138,11 @@ class DisconnectWatch:
         progress = self._link.progress
         if self._knows():
             return
+        assert self._grace is not None
         if progress.received != self._read:
             # It is working through what arrived before the end.
             self._read = progress.received
-            self._later(self._expire)
+            self._expire_in(self._grace)
             return
         if self.fired == _ATTEMPTS:
             log.error("%s goes on although %s and it was cancelled", self._label, self._what())
@@ -134,7 +150,7 @@ class DisconnectWatch:
         self.fired += 1
         assert self._task is not None
         self._task.cancel(self._what())
-        self._later(self._expire)
+        self._expire_in(self._grace)
 
     def _what(self) -> str:
         dismissed = self._link.progress.dismissed

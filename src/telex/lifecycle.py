@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -67,6 +68,8 @@ def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> AS
         cls = settings.websocket_class
         token = current.set(ws if cls is None else face_of(ws, cls))
         link.supervised = True
+        # Those of the middlewares are in it.
+        link.progress.context = contextvars.copy_context()
         guard = Guard(ws, settings)
         try:
             refused = guard.enter()

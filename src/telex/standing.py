@@ -175,12 +175,10 @@ def labels_of(link: Link) -> dict[str, Any]:
 class _Expiry:
     """Ends one connection at a moment on the wall clock."""
 
-    __slots__ = ("_context", "_link", "_timer", "at")
+    __slots__ = ("_link", "_timer", "at")
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        # Of the connection: its cleanups run in it.
-        self._context = contextvars.copy_context()
         self._timer: asyncio.TimerHandle | None = None
         self.at = math.inf
         link.cleanups.add(self._finish)
@@ -208,7 +206,7 @@ class _Expiry:
         if _now() < self.at:
             self.begin(self.at)
         elif progress.open:
-            self._context.run(self._link.end, CloseCode.CREDENTIALS_REFUSED, "credentials expired")
+            self._link.end(CloseCode.CREDENTIALS_REFUSED, "credentials expired")
         elif not progress.over:
             # Told after accept: browsers hide from scripts why a handshake was refused.
             if progress.on_accept is None:

@@ -98,12 +98,13 @@ class WebSocket(Frames, Values, Standing, Connection):
             WebSocketDisconnect: The client has given up.
             WebSocketRuntimeError: Accepted, rejected or closed before.
         """
-        ahead = self.scope.pop(ACCEPTED_KEY, False) and self._link.progress.open
+        scope = self._scope
+        ahead = scope.pop(ACCEPTED_KEY, False) and self._link.progress.open
         if ahead and not headers and subprotocol in (None, self.accepted_subprotocol):
             return
         if subprotocol is None:
-            subprotocol = agreed(settings_of(self.scope).codecs, self.subprotocols)
-            subprotocol = subprotocol or self.scope.get(ANSWER_KEY)
+            subprotocol = agreed(settings_of(scope).codecs, self.subprotocols)
+            subprotocol = subprotocol or scope.get(ANSWER_KEY)
         elif subprotocol not in self.subprotocols:
             offered = ", ".join(map(repr, self.subprotocols)) or "none"
             raise ValueError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from integration.books import SERVERS, TELEX_RUN, books_of
+from integration.books import SERVERS, books_of
 from integration.plain_clients import Deaf
 from integration.servers import Server, running
 from integration.slow_app import GRACE
@@ -39,9 +39,7 @@ async def test_all_handlers_end_within_the_grace(server: Server) -> None:
             leave()
         ends = await books.ends("/waits", left, CLIENTS)
         slowest = max(end["at"] for end in ends) - left
-        # Plain ASGI tells of the end to who asks: that is begun when the grace is over once.
-        looked = 0 if server.kind is TELEX_RUN else GRACE
-        assert slowest < looked + GRACE + SPARE
+        assert slowest < GRACE + SPARE
         assert len(ends) == CLIENTS
         assert (await books.read())["here"]["/waits"] == 0
     assert "Traceback" not in server.output
