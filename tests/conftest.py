@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -42,6 +43,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if ids:
         items[:], others = rows.divide(items, ids)
         config.hook.pytest_deselected(items=others)
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests are half a million objects: no collection, and no test that counts objects,
+    # need look at them. What a test makes comes later and is seen.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

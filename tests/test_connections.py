@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from opened import until
 from peer import D, T
 from server.transports import QuickLoop, in_no_time
 from telex import App, SocketView, WebSocket, websocket
+from telex._draining import Draining
 from telex.testing import AsyncTestClient
 
 PATHS = ("asgi", "frames")
@@ -398,6 +400,61 @@ async def test_another_server_may_serve_the_application_afterwards() -> None:
     channel.feed(D(1000))
     await gone(task)
     assert channel.data == ["hello"]
+
+
+def test_another_event_loop_may_too() -> None:
+    """As when a server of tests is entered again."""
+    site = Site(drain_timeout=1.0, disconnect_grace=None)
+
+    async def serve() -> None:
+        channel, task = await site.connect("waits")
+        assert await site.connections.drain() == []
+        site.connections.drained()
+        await gone(task)
+        assert channel.closes == [(1012, "")]
+
+    for _ in range(2):
+        in_no_time(serve)()
+
+
+class OneServer:
+    """One of several servers of a site, on the event loop of the others."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._draining = Draining()
+        self._may_stop = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        self._draining.begin()
+        self.hearing, _ = await self._site.connect("hears")
+        self.waiting, self.waited = await self._site.connect("waits")
+        await self._may_stop.wait()
+        assert await self._draining.drain_all(math.inf, 3.0) == set()
+        late, refused = await self._site.connect("waits")
+        await gone(refused)
+        assert late.log[0]["status"] == 503
+        self._draining.end()
+
+    async def stop(self) -> None:
+        self._may_stop.set()
+        await gone(self._task)
+
+
+@in_no_time
+async def test_of_two_servers_each_ends_its_own_connections_and_refuses_new_ones() -> None:
+    site = Site(disconnect_grace=None)
+    first, second = OneServer(site), OneServer(site)
+    await asyncio.sleep(1)
+    for ended, left in ((first, 2), (second, 0)):
+        assert (second.hearing.data, second.waiting.closes) == ([], [])
+        assert not second.waited.done()
+        await ended.stop()
+        await gone(ended.waited)
+        assert (ended.hearing.data, ended.waiting.closes) == (["goodbye"], [(1012, "")])
+        assert len(site.connections) == left
+        assert not site.app.draining
 
 
 @in_no_time

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import math
 import random
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from telex._cleanup import CLEANUP_TIMEOUT
 from telex._dismissal import dismiss
-from telex._draining import drains_here
+from telex._draining import drains_here, server_here, stops_here
 from telex._link import Link
 from telex.close_codes import CloseCode, check_code
 from telex.standing import labels_of
@@ -44,12 +45,20 @@ class Connections:
 
     def __init__(self, drain_timeout: float = 10.0) -> None:
         self._drain_timeout = drain_timeout
-        self._open: dict[Link, tuple[WebSocket, asyncio.Task[Any] | None]] = {}
+        self._server: weakref.ref[object] | None = None
+        self._open: dict[Link, tuple[WebSocket, asyncio.Task[Any] | None, object]] = {}
         self._labelled: dict[tuple[str, Any], set[Link]] = {}
-        self._changed: asyncio.Event | None = None
-        self.draining = False
-        """Whether the server is stopping; new connections are refused then."""
-        self._closing: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._stopping: set[object] = set()
+        self._closing: list[tuple[object, asyncio.Future[None]]] = []
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is stopping, the current task's if it has one, else any.
+
+        New connections are refused then.
+        """
+        return bool(self._stopping) and stops_here(self._stopping)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -59,7 +68,7 @@ class Connections:
 
     def __iter__(self) -> Iterator[WebSocket]:
         """Go through the connections that are open now."""
-        return iter([ws for ws, _ in self._open.values()])
+        return iter([ws for ws, _, _ in self._open.values()])
 
     def find(self, **labels: Any) -> list[WebSocket]:
         """Return the connections that have all of these labels; without any, all connections."""
@@ -105,10 +114,12 @@ class Connections:
 
     def enter(self, ws: WebSocket) -> None:
         """Count a connection, whose handler the current task runs."""
-        if not self._open:
+        server = server_here()
+        if self._server is None or self._server() is not server:
+            self._server = weakref.ref(server)
             drains_here(self)
         link = link_of(ws)
-        self._open[link] = (ws, asyncio.current_task())
+        self._open[link] = (ws, asyncio.current_task(), server)
         for label in labels_of(link).items():
             self.label(link, label)
 
@@ -120,8 +131,11 @@ class Connections:
             self.unlabel(link, label)
         own.clear()
         self._open.pop(link, None)
-        if self._changed is not None:
-            self._changed.set()
+        if self._waiting:
+            loop = asyncio.get_running_loop()
+            for waiting in self._waiting:
+                if waiting.get_loop() is loop and not waiting.done():
+                    waiting.set_result(None)
 
     def label(self, link: Link, label: tuple[str, Any]) -> None:
         """Let a connection be found by a label, if it is counted."""
@@ -138,10 +152,10 @@ class Connections:
     async def wait_closing(self) -> None:
         """Wait until the server begins to stop."""
         if not self.draining:
-            closing = asyncio.get_running_loop().create_future()
+            closing = (server_here(), asyncio.get_running_loop().create_future())
             self._closing.append(closing)
             try:
-                await closing
+                await closing[1]
             finally:
                 if closing in self._closing:
                     self._closing.remove(closing)
@@ -151,7 +165,9 @@ class Connections:
     async def drain(
         self, timeout: float = math.inf, cleanup_timeout: float = CLEANUP_TIMEOUT
     ) -> list[asyncio.Task[Any]]:
-        """End all connections: close them with 1012, a few at a time, then cancel what goes on.
+        """End all connections of the current task's server, and those of no known one.
+
+        They are closed with 1012, a few at a time, then what goes on is cancelled.
 
         Those who `wait_closing` have a moment before that. New connections are refused until
         `drained` is called.
@@ -164,24 +180,30 @@ class Connections:
         Returns:
             The tasks of handlers that go on although they were cancelled.
         """
-        self.draining = True
-        loop = asyncio.get_running_loop()
+        loop, server = asyncio.get_running_loop(), server_here()
+        self._stopping.add(server)
+        self._server = None
+        own = (server, loop)
         time = min(self._drain_timeout, timeout)
         end = loop.time() + time
-        if self._tell():
+        if self._tell(own):
             await asyncio.sleep(time * _NOTICE)
-        await self._close_in_batches(list(self._open), time * _SPREAD)
-        await self._wait_without(set(self._open), max(end - loop.time(), 0))
-        return await self._cancel_the_rest(cleanup_timeout)
+        await self._close_in_batches(self._links_of(own), time * _SPREAD)
+        await self._wait_without(set(self._links_of(own)), max(end - loop.time(), 0))
+        return await self._cancel_the_rest(own, cleanup_timeout)
 
     def drained(self) -> None:
         """Let connections in again: the server has stopped, and another one may serve them."""
-        self.draining = False
+        self._stopping.discard(server_here())
 
-    def _tell(self) -> bool:
-        """Wake those who wait for the end; say whether there are any."""
-        closing, self._closing = self._closing, []
-        waiting = [each for each in closing if not each.done()]
+    def _links_of(self, servers: tuple[object, ...]) -> list[Link]:
+        return [link for link, (_, _, server) in [*self._open.items()] if server in servers]
+
+    def _tell(self, servers: tuple[object, ...]) -> bool:
+        """Wake those who wait for the end of some servers; say whether there are any."""
+        told = [each for each in self._closing if each[0] in servers]
+        self._closing = [each for each in self._closing if each[0] not in servers]
+        waiting = [closing for _, closing in told if not closing.done()]
         for each in waiting:
             each.set_result(None)
         return bool(waiting)
@@ -203,11 +225,17 @@ class Connections:
                 if link in self._open:
                     self._dismiss(link, CloseCode.SERVICE_RESTART, "", status=503)
 
-    async def _cancel_the_rest(self, timeout: float) -> list[asyncio.Task[Any]]:
-        current = asyncio.current_task()
-        handlers = {task: ws for ws, task in self._open.values() if task not in (None, current)}
+    async def _cancel_the_rest(
+        self, servers: tuple[object, ...], timeout: float
+    ) -> list[asyncio.Task[Any]]:
+        opened = [self._open[link] for link in self._links_of(servers)]
+        handlers = {
+            task: ws
+            for ws, task, _ in opened
+            if task is not None and task is not asyncio.current_task()
+        }
         rest = {*handlers}
-        for time in (timeout, _SPARE):
+        for time in (timeout, min(_SPARE, timeout / 2)):
             if rest:
                 for task in rest:
                     task.cancel("the server stops")
@@ -218,13 +246,17 @@ class Connections:
 
     async def _wait_without(self, links: set[Link], timeout: float) -> None:
         """Wait until the handlers of some connections have ended, the current one aside."""
-        current = asyncio.current_task()
-        self._changed = self._changed or asyncio.Event()
+        loop, current = asyncio.get_running_loop(), asyncio.current_task()
         try:
             async with asyncio.timeout(timeout):
                 for link in links:
                     while link in self._open and self._open[link][1] is not current:
-                        self._changed.clear()
-                        await self._changed.wait()
+                        # Of this loop: an event would belong to that of its first waiter for ever.
+                        changed = loop.create_future()
+                        self._waiting.add(changed)
+                        try:
+                            await changed
+                        finally:
+                            self._waiting.discard(changed)
         except TimeoutError:
             pass

@@ -168,9 +168,12 @@ class Start(Protocol):
 def free_port() -> int:
     """A port nobody listens on, below those the kernel hands out by itself.
 
-    So no client connection of a test that runs meanwhile is given it.
+    So no client connection of a test that runs meanwhile is given it. Nor is a server which another
+    worker process starts in the moment before this one listens: each has ports of its own.
     """
-    for candidate in random.sample(range(20_000, 32_000), 100):
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for candidate in random.sample(range(20_000 + worker, 32_000, workers), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", candidate))

@@ -431,10 +431,10 @@ async def test_who_gives_no_sign_of_life_is_dropped_and_nobody_else() -> None:
     await silent.opened()
     await busy.opened()
     # The connections of one heartbeat have one keepalive, those of another have their own.
-    assert silent.protocol._keepalive is busy.protocol._keepalive
+    assert silent.protocol._channel.keepalive is busy.protocol._channel.keepalive
     other = Served(beating(8.0, 5.0))
     await other.opened()
-    assert other.protocol._keepalive is not silent.protocol._keepalive
+    assert other.protocol._channel.keepalive is not silent.protocol._channel.keepalive
     other.transport.lose(None)
     # Its pong would be behind this: a frame that takes long.
     message = frame(BINARY, bytes(100))
@@ -465,4 +465,19 @@ async def test_whatever_comes_is_a_sign_of_life(sign: bytes) -> None:
     channel.ping()
     assert channel.silent
     channel.abort()
+    await turns()
+
+
+@in_no_time
+async def test_it_begins_where_something_has_accepted_before_the_application() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        scope["extensions"][FRAMES_EXTENSION].heartbeat(5.0, 60.0)
+        await receive()
+
+    served = Served(app, ws_ping_interval=20.0)
+    await served.opened()
+    assert len(await pings_of(served, 100)) == pytest.approx(20, abs=1)
+    served.transport.lose(None)
     await turns()

@@ -190,7 +190,7 @@ async def test_one_that_has_closed_but_not_hung_up_gets_none_and_need_not_answer
     await asyncio.sleep(LINGER_TIMEOUT - 0.1)
     assert served.transport.written == b""
     assert not served.transport.closing
-    keepalive = served.protocol._keepalive
+    keepalive = served.protocol._channel.keepalive
     assert served.protocol._channel in keepalive._slot_of
     await asyncio.sleep(0.2)
     assert served.transport.aborted

@@ -15,6 +15,7 @@ from child import SERVING, start
 from telex._types import Receive, Scope, Send
 from telex.exceptions import MissingDependency
 from telex.server import _serving
+from telex.server import run as run_module
 from telex.server.run import run
 
 BARE_APP = """\
@@ -252,3 +253,9 @@ async def test_workers_may_read_a_script_with_a_bare_run_again(tmp_path: Path) -
         assert await server.interrupt() == 0
         assert "in a worker process that only reads the script again" in server.output
         assert server.output.count("Uvicorn running") == 1
+
+
+def test_the_class_of_the_server_is_at_the_door_too() -> None:
+    assert run_module.Server is _serving.Server
+    with pytest.raises(AttributeError, match="no attribute 'Sever'"):
+        _ = run_module.Sever

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,15 @@ class Running:
         self.server.should_exit = True
         await soon(asyncio.shield(self.task))
         return time.monotonic() - begin
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Puts them back: of two servers in one thread the second leaves those of the first behind."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 @asynccontextmanager
@@ -242,6 +252,7 @@ async def test_what_applications_could_not_end_is_not_waited_for() -> None:
         assert not task.done()
         # `asyncio.run` waits for these at its end.
         assert task not in asyncio.all_tasks()
+        assert run.server.left_behind == {task}
     assert stubborn.cancelled == 0
     assert site.notes[-2:] == ["lifespan over", "drained"]
     await stubborn.end(task)
@@ -251,20 +262,45 @@ async def test_what_the_server_could_not_end_is_logged_and_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Server, "cleanup_timeout", 0.05)
-    monkeypatch.setattr(_serving, "_HURRY", 0.05)
     stubborn = Stubborn()
     site = Site(stubborn)
     async with running(site, timeout_graceful_shutdown=1) as run:
         reader = await run.request()
         await until(lambda: run.server.server_state.tasks)
         (task,) = run.server.server_state.tasks
-        assert await run.stop() < 3
+        assert await run.stop() < 2
         assert task not in asyncio.all_tasks()
+        assert run.server.left_behind == {task}
         assert await soon(reader.read()) == b""
     assert stubborn.cancelled == 2
     assert "1 task(s) go on although they were cancelled" in caplog.text
     assert site.notes[-2:] == ["lifespan over", "drained"]
     await stubborn.end(task)
+
+
+async def test_with_little_time_there_is_little_for_close_handshakes_too() -> None:
+    async def never(_receive: Receive, _send: Send) -> None:
+        await asyncio.Event().wait()
+
+    site = Site(never)
+    async with running(site, timeout_graceful_shutdown=0) as run:
+        await run.request()
+        await until(lambda: "asked" in site.notes)
+        assert await run.stop() < 1
+        assert run.server.left_behind == set()
+    assert "cancelled" in site.notes
+
+
+async def test_a_connection_without_a_task_is_dropped_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running(Site(), timeout_graceful_shutdown=0) as run:
+        connection = Mock()
+        run.server.server_state.connections.add(connection)
+        await run.stop()
+    connection.shutdown.assert_called_once_with()
+    connection.transport.abort.assert_called_once_with()
+    assert "Time is up" not in caplog.text
 
 
 async def test_a_second_interrupt_cuts_everything_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +339,28 @@ async def test_an_application_may_be_served_again() -> None:
         async with running(site) as run:
             await run.stop()
     assert site.notes == ["drains", "has drained", "lifespan over", "drained"] * 2
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_of_two_servers_on_one_event_loop_each_drains_its_own(http: str) -> None:
+    """Whose an application is, is known from the connection on which it says that it has one."""
+
+    class Asked(Site):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            drains_here(self)
+            await super().__call__(scope, receive, send)
+
+    first, second = Asked(), Asked()
+    options: dict[str, Any] = {"http": http, "lifespan": "off"}
+    async with running(first, **options) as one, running(second, **options) as other:
+        for run in (one, other):
+            assert await soon((await run.request()).readuntil(b"ok"))
+        await one.stop()
+        assert first.notes == ["asked", "drains", "has drained", "drained"]
+        assert second.notes == ["asked"]
+        assert await soon((await other.request()).readuntil(b"ok"))
+        await other.stop()
+    assert first.notes.count("drains") == second.notes.count("drains") == 1
 
 
 # --- in place of uvicorn.run ---

@@ -46,7 +46,12 @@ class Keepalive(Rounds):
     def _tick(self) -> None:
         if self._timeout is not None:
             # Before the next pings: those that were answered are forgotten here.
-            self._expire(self.clock + self.step - self._timeout)
+            late = self._late(self.clock + self.step - self._timeout)
+            if late:
+                # Not before a turn in which is read what came while the loop was busy: uvloop may
+                # get here first. Of two calls in a row the second one has it behind it.
+                soon = asyncio.get_running_loop().call_soon
+                soon(soon, self._expire, late)
         super()._tick()
         if self._timeout is not None:
             for visited in self._slots[self._now]:
@@ -54,18 +59,22 @@ class Keepalive(Rounds):
                 if connection.pinged is not None:
                     self._waiting.setdefault(connection, self.clock)
 
-    def _expire(self, too_long_ago: float) -> None:
-        for connection, asked in [*self._waiting.items()]:
+    def _late(self, too_long_ago: float) -> list[Pinged]:
+        """Return those that were asked too long ago; forget those that have answered."""
+        for connection in [each for each in self._waiting if each.pinged is None]:
+            del self._waiting[connection]
+        return [each for each, asked in self._waiting.items() if asked <= too_long_ago]
+
+    def _expire(self, late: list[Pinged]) -> None:
+        for connection in late:
             # Whoever has just been dropped may have taken others along.
-            if connection.pinged is None or connection not in self._waiting:
-                self._waiting.pop(connection, None)
-            elif asked <= too_long_ago:
-                del self._waiting[connection]
-                if connection.silent:
-                    connection.expire()
-                else:
-                    # It lives; its answer comes behind what it is sending.
-                    connection.pinged = None
+            if self._waiting.pop(connection, None) is None or connection.pinged is None:
+                continue
+            if connection.silent:
+                connection.expire()
+            else:
+                # It lives; its answer comes behind what it is sending.
+                connection.pinged = None
 
 
 # A keepalive does not hold its loop, or neither would ever go.

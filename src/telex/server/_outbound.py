@@ -17,6 +17,7 @@ from telex.close_codes import CloseCode
 from telex.server._assembly import BINARY, CLOSE, FIN, PING, PONG, TEXT
 from telex.server._deflate import WORTH_IT
 from telex.server._inbound import Bounds, Inbound
+from telex.server._keepalive import Keepalive, keepalive
 from telex.server._picows import NOTHING_READ, Wire
 from telex.server._violation import Violation
 
@@ -43,6 +44,7 @@ class Outbound(Inbound):
         "_streak",
         "_wire",
         "beat",
+        "keepalive",
         "latency",
         "writable",
         "write_bytes",
@@ -64,6 +66,8 @@ class Outbound(Inbound):
         """Whether the outgoing buffer is below its high-water mark."""
         self.beat: tuple[float | None, float | None] | None = None
         """Seconds between pings, and for an answer; `None`: what the server has for all."""
+        self.keepalive: Keepalive | None = None
+        """What pings it."""
         self.latency: float | None = None
         """Seconds the last ping took, `None` before the first pong."""
         self.write_text: Callable[[str], Any] = refuse
@@ -169,6 +173,17 @@ class Outbound(Inbound):
 
     def heartbeat(self, interval: float, timeout: float) -> None:
         self.beat = (None if interval == math.inf else interval, timeout)
+        if self._wire is not None:
+            # A middleware has accepted.
+            self.keep_alive(*self.beat)
+
+    def keep_alive(self, interval: float | None, timeout: float | None) -> None:
+        """Be pinged like that from now on, and no more as before; see `keepalive`."""
+        if self.keepalive is not None:
+            self.keepalive.discard(self)
+        self.keepalive = keepalive(self._loop, interval, timeout)
+        if self.keepalive is not None:
+            self.keepalive.add(self)
 
     def ping(self) -> None:
         """Send a ping, unless one is unanswered or its answer would not be read."""

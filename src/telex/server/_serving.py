@@ -24,7 +24,7 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
-from telex._draining import drain_all, end_draining
+from telex._draining import Draining
 
 log: Final = logging.getLogger("uvicorn.error")
 
@@ -35,10 +35,13 @@ _GLANCE: Final = 0.1
 """Seconds between two looks at what goes on; uvicorn's signal handlers only leave a mark."""
 
 _MOMENT: Final = 1.5
-"""Seconds that are left for close handshakes when the time is up."""
+"""Seconds that are left for close handshakes when the time is up, at most as many as it was."""
 
 _HURRY: Final = 1.0
-"""Seconds for the end of what is cancelled once more, or at once because the user will not wait."""
+"""Seconds for the end of what is cancelled once more, or at once because the user will not wait.
+
+At most half of those for the first time.
+"""
 
 
 class Server(uvicorn.Server):
@@ -50,6 +53,9 @@ class Server(uvicorn.Server):
     cancelling, `None` for ever; Telex connections are cancelled after `drain_timeout` anyway.
     A second SIGINT (`force_exit`) cuts all of it short, and leaves out the lifespan's end.
 
+    Several servers may run in one process, on one event loop too, also for one application: each
+    ends its own connections.
+
     Args:
         config: A `uvicorn.Config`.
     """
@@ -57,22 +63,34 @@ class Server(uvicorn.Server):
     cleanup_timeout: float = 10.0
     """Seconds in which what was cancelled has to end; then it is cancelled once more."""
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._draining = Draining()
+        self.left_behind: set[asyncio.Task[Any]] = set()
+        """The tasks that go on although they were cancelled twice; it has stopped without them."""
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start as `uvicorn.Server` does."""
+        self._draining.begin()
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Stop. Waits as the class says; cancelling it leaves what is open as it is."""
         for each in (*self.servers, *(sockets or ())):
             each.close()
         self._shut_down(idle=True)
         loop = asyncio.get_running_loop()
-        limit = self.config.timeout_graceful_shutdown
-        end = loop.time() + (math.inf if limit is None else limit)
+        graceful = self.config.timeout_graceful_shutdown
+        limit = math.inf if graceful is None else graceful
+        end = loop.time() + limit
         try:
             self._let_go(await self._drain(end - loop.time()))
             self._shut_down(idle=False)
-            await self._wait(max(end, loop.time() + _MOMENT))
+            await self._wait(max(end, loop.time() + min(_MOMENT, limit)))
             await self._cancel()
             await super().shutdown(sockets)
         finally:
-            end_draining()
+            self._draining.end()
 
     def _shut_down(self, *, idle: bool) -> None:
         """Ask connections to end: those that are HTTP, or all."""
@@ -83,7 +101,7 @@ class Server(uvicorn.Server):
     async def _drain(self, timeout: float) -> Collection[asyncio.Task[Any]]:
         if self.server_state.tasks:
             log.info("Closing connections. (CTRL+C to force quit)")
-        draining = asyncio.ensure_future(drain_all(timeout, self.cleanup_timeout))
+        draining = asyncio.ensure_future(self._draining.drain_all(timeout, self.cleanup_timeout))
         try:
             while not draining.done() and not self.force_exit:
                 await asyncio.wait((draining,), timeout=_GLANCE)
@@ -96,14 +114,16 @@ class Server(uvicorn.Server):
         loop, state = asyncio.get_running_loop(), self.server_state
         while (state.connections or state.tasks) and not self.force_exit:
             if loop.time() >= end:
-                log.error("Time is up: cancelling %d running task(s)", len(state.tasks))
+                if state.tasks:
+                    log.error("Time is up: cancelling %d running task(s)", len(state.tasks))
                 return
             await asyncio.sleep(_GLANCE)
 
     async def _cancel(self) -> None:
         """Cancel what is left and wait for it, but not for ever; drop the connections."""
         tasks = {*self.server_state.tasks}
-        for time in (_HURRY,) if self.force_exit else (self.cleanup_timeout, _HURRY):
+        hurry = min(_HURRY, self.cleanup_timeout / 2)
+        for time in (hurry,) if self.force_exit else (self.cleanup_timeout, hurry):
             if tasks:
                 for task in tasks:
                     task.cancel("the server stops")
@@ -119,6 +139,7 @@ class Server(uvicorn.Server):
 
     def _let_go(self, stubborn: Collection[asyncio.Task[Any]]) -> None:
         """Wait no longer for tasks: neither uvicorn here, nor `asyncio.run` at its end."""
+        self.left_behind.update(stubborn)
         for task in stubborn:
             self.server_state.tasks.discard(task)
             # Documented in "Extending asyncio", for tasks of other makes.
@@ -128,8 +149,9 @@ class Server(uvicorn.Server):
             # their clean-ups need. Nobody can close what a thread holds that never ends.
             forever = threading.Lock()
             forever.acquire()
-            hold = threading.Thread(target=_hold, args=(forever, [*stubborn]), daemon=True)
-            hold.start()
+            threading.Thread(
+                target=_hold, args=(forever, [*stubborn]), name="telex left behind", daemon=True
+            ).start()
 
 
 def _hold(forever: threading.Lock, _what: object) -> None:

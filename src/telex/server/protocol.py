@@ -35,7 +35,6 @@ from telex.server._handshake import (
     switching_protocols,
 )
 from telex.server._inbound import Bounds
-from telex.server._keepalive import Keepalive, keepalive
 from telex.server._outbound import ClientDisconnected
 
 log: Final = logging.getLogger("uvicorn.error")
@@ -141,7 +140,6 @@ class WebSocketProtocol(asyncio.Protocol):
         self._early = b""
         self._upgrade: Upgrade | None = None
         self._agreement: Agreement | None = None
-        self._keepalive: Keepalive | None = None
         self._scope: Scope = {}
         self._conversation: Conversation | None = None
 
@@ -307,9 +305,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.write(head)
         self._channel.open(Compression(agreement) if agreement else None, self._early)
         self._early = b""
-        self._keepalive = keepalive(self._loop, *(self._channel.beat or self._settings.ping))
-        if self._keepalive is not None:
-            self._keepalive.add(self._channel)
+        self._channel.keep_alive(*(self._channel.beat or self._settings.ping))
 
     def respond(self, status: int, headers: Headers) -> None:
         """Send the head of another response."""
@@ -348,8 +344,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _connection_gone(self) -> None:
         self._server.connections.discard(self)
-        if self._keepalive is not None:
-            self._keepalive.discard(self._channel)
+        self._channel.keep_alive(None, None)
 
 
 def _address(name: Any) -> tuple[str, int | None] | None:

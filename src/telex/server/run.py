@@ -8,10 +8,13 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from telex._types import ASGIApp
 from telex.exceptions import MissingDependency
+
+if TYPE_CHECKING:
+    from telex.server._serving import Server as Server
 
 OUR_PROTOCOL: Final = "telex.server:WebSocketProtocol"
 """What uvicorn takes as `ws` for the protocol of this package."""
@@ -29,6 +32,15 @@ _WS_LIBRARIES: Final = {
     "wsproto": ("wsproto",),
 }
 """uvicorn's names for its WebSocket protocols, and the libraries of which each needs one."""
+
+
+def __getattr__(name: str) -> Any:
+    # Late: uvicorn may be missing. Here, because this file is the package's door for others.
+    if name == "Server":
+        from telex.server._serving import Server
+
+        return Server
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def run(app: ASGIApp | str, *, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
