@@ -37,10 +37,27 @@ async def test_every_policy_returns_what_the_page_says(row: list[str]) -> None:
     ws, channel = connecting_over("asgi", **{SETTINGS_KEY: Settings(outbox=outbox)})
     await soon(ws.accept())
     channel.block()
+    assert ws.send_nowait("in the hands of the server")
     assert ws.send_nowait("fits")
     assert f"`{ws.send_nowait('does not')}`" == row[2]
     channel.unblock()
     await turns(30)
+
+
+@pytest.mark.parametrize("row", pages.table(TEXT, "Policy"), ids=lambda row: row[0])
+async def test_every_policy_waits_or_not_as_the_page_says(row: list[str]) -> None:
+    outbox = Outbox(max_messages=1, policy=row[0].strip('`"'))  # type: ignore[arg-type]
+    ws, channel = connecting_over("asgi", **{SETTINGS_KEY: Settings(outbox=outbox)})
+    await soon(ws.accept())
+    channel.block()
+    assert ws.send_nowait("in the hands of the server")
+    assert ws.send_nowait("fits")
+    awaited = asyncio.create_task(ws.send_text("awaited"))
+    await turns()
+    assert row[3] == ("drops its message and returns at once" if awaited.done() else "waits")
+    channel.unblock()
+    await soon(awaited)
+    assert ("awaited" in channel.data) is (row[3] == "waits")
 
 
 async def test_a_viewer_that_does_not_keep_up_gets_the_latest_prices() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from opened import connecting, opened, turns
+from channel import connecting_over
+from opened import opened, turns
 from peer import B, T
 from telex import Outbox, WebSocketDisconnect, WebSocketFrameError
 from telex._settings import SETTINGS_KEY, Settings
@@ -61,20 +62,23 @@ async def test_what_does_not_fit_into_the_outbox_is_dropped_and_the_caller_learn
     settings: dict[str, Any] = {
         SETTINGS_KEY: Settings(outbox=Outbox(max_messages=2, policy="drop_newest"))
     }
-    ws, peer = connecting(**settings)
+    ws, channel = connecting_over("asgi", **settings)
     await ws.accept()
+    channel.block()
+    assert ws.send_nowait("in the hands of the server")
     assert [ws.send_nowait(str(n)) for n in range(4)] == [True, True, False, False]
+    channel.unblock()
     await turns()
-    assert peer.data == ["0", "1"]
+    assert channel.data[1:] == ["0", "1"]
     assert ws.send_nowait("later") is True
-    await turns()
-    assert peer.data == ["0", "1", "later"]
+    assert channel.data[1:] == ["0", "1", "later"]
 
 
 async def test_a_queued_message_that_finds_the_peer_gone_ends_the_connection() -> None:
     ws, peer = await opened()
-    assert ws.send_nowait("x") is True
     peer.fail_sends_with = OSError()
+    assert ws.send_nowait("x") is True
+    assert ws.close_code is None
     await turns()
     assert ws.close_code == 1006
     assert ws.send_nowait("y") is False

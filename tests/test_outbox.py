@@ -366,7 +366,7 @@ async def test_messages_that_were_not_sent_are_one_line(
         queue.offer("too much")
     (line,) = lines(caplog)
     assert line == (
-        f"outbox full: {dropped} messages of send_nowait to 1 slow clients were not sent, "
+        f"outbox full: {dropped} messages to 1 slow clients were not sent, "
         "as for '/feed' of ('127.0.0.1', 1)"
     )
     await end(queue)
@@ -389,7 +389,7 @@ async def test_all_connections_together_have_one_line_now_and_then(
 
     monkeypatch.setattr("telex._outbox.log.filters", [notice])
     await soon(told.wait())
-    assert "199 messages of send_nowait to 20 slow clients" in lines(caplog)[1]
+    assert "199 messages to 20 slow clients" in lines(caplog)[1]
     assert not queues[0].offer("too much")
     assert len(lines(caplog)) == 2
     for queue in queues:

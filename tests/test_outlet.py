@@ -447,7 +447,7 @@ async def test_a_server_that_refuses_the_close_of_a_slow_consumer_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ws, peer = await opened_gate(outbox=Outbox(max_messages=1, policy="close"))
-    assert ws.send_nowait("1")
+    assert all(ws.send_nowait(data) for data in ("in the hands of the server", "1"))
     peer.fail_sends_with = KeyError("server bug")
     assert not ws.send_nowait("2")
     await turns(30)
@@ -510,15 +510,17 @@ async def test_many_tasks_that_wait_and_that_do_not_keep_their_order(path: str) 
 async def test_each_route_has_an_outbox_of_its_own() -> None:
     app = App(outbox=Outbox(max_messages=1))
     taken: dict[str, int] = {}
+    peers = {"/one": Gate(), "/three": Gate()}
 
     async def fill(ws: WebSocket) -> None:
         async with ws:
+            assert ws.send_nowait("in the hands of the server")
             taken[ws.path] = sum(ws.send_nowait("x") for _ in range(10))
+            peers[ws.path].gate.set()
 
     app.websocket("/one", name="one")(fill)
     app.websocket("/three", name="three", outbox=Outbox(max_messages=3))(fill)
-    for each in ("/one", "/three"):
-        peer = Peer()
+    for each, peer in peers.items():
         await peer.run(app, make_scope(each))
         assert peer.closes == [(1000, "")]
     assert taken == {"/one": 1, "/three": 3}

@@ -31,13 +31,14 @@ class Visitor:
         self.clocks.append(clock)
 
 
-@given(moments=st.lists(st.floats(0, 3 * PERIOD), min_size=1, max_size=8))
-def test_everything_is_visited_once_a_period(moments: list[float]) -> None:
+@given(moments=st.lists(st.floats(0, 3 * PERIOD), min_size=1, max_size=8), steps=st.integers(1, 20))
+def test_everything_is_visited_once_a_period(moments: list[float], steps: int) -> None:
     @in_no_time
     async def check() -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        of_all, visitors = Rounds(PERIOD), [Visitor() for _ in moments]
+        of_all, visitors = Rounds(PERIOD, steps), [Visitor() for _ in moments]
+        assert of_all.step == PERIOD / steps
         for moment, visitor in zip(moments, visitors, strict=True):
             loop.call_at(start + moment, of_all.add, visitor)
         await asyncio.sleep(10 * PERIOD)

@@ -6,7 +6,8 @@ Rules:
    same queue as the messages of `send_nowait`: the order of calls is the order on the wire, and a
    queue that is never empty does not hold it up for ever.
 2. Messages are bounded in number and in bytes. What happens to one that does not fit is the
-   policy's decision, and the caller learns of it. Senders that wait are not counted.
+   policy's decision, and the caller learns of it. Senders that wait are not counted; with
+   `"drop_newest"` they do not wait behind a full queue.
 3. The task exists only while there is something to send: an idle connection has none.
 """
 
@@ -16,11 +17,12 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 from weakref import WeakKeyDictionary
 
+from telex._eager_tasks import EagerTasks, eager_tasks
 from telex._failures import report
 from telex.close_codes import CloseCode, check_code
 from telex.exceptions import WebSocketError
@@ -31,6 +33,8 @@ Policy = Literal["block", "drop_oldest", "drop_newest", "close"]
 
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds a close waits for the queue before it sends the close frame."""
+
+_TASK_NAME: Final = "telex sender"
 
 LOG_EVERY: Final = 10.0
 """Seconds between two log lines about messages that were dropped, of all connections together."""
@@ -44,9 +48,17 @@ class Outbox:
         max_messages: Messages of `send_nowait` that may wait.
         max_bytes: Their payload, in bytes (text counts its characters). A single message longer
             than this still fits into an empty queue.
-        policy: What happens to a message that does not fit. `"block"` refuses it, so that its
-            sender can wait with `send_text`; `"drop_newest"` drops it; `"drop_oldest"` drops what
-            waits longest in its place; `"close"` ends the connection with `close_code`.
+        policy: What happens when the outbox is full:
+
+            | policy | `send_nowait` | `await send_text(…)` and the like |
+            |---|---|---|
+            | `"block"` | returns `False`, so that the sender can wait with `send_text` | waits |
+            | `"drop_newest"` | drops the message, returns `False` | drops it, returns at once |
+            | `"drop_oldest"` | drops what waits longest in its place, returns `True` | waits |
+            | `"close"` | ends the connection with `close_code`, returns `False` | waits |
+
+            `dropped` of the connection counts what is not sent. Sends that wait do not fill the
+            outbox, they only wait for what is in it; raw events (`ws.send`) always do.
         close_code: With what the connection of a slow client is ended; 4008 unless said
             otherwise.
         timeout: Seconds a client may take nothing of what waits, whoever sends it, before its
@@ -87,13 +99,20 @@ class OutgoingQueue:
         transmit: Sends one message and waits as long as the server makes it wait.
         overflow: Called once when a message does not fit and the policy is `"close"`.
         who: Names the connection in the log.
+        hand_over: Sends one message, and raises what the server raises. `None` where there is
+            nothing to be won by `begin`.
+        outcome: Awaited with how `hand_over` has ended, the error or `None`, when that was not at
+            once; raises what it means.
     """
 
     __slots__ = (
         "_bounds",
         "_bytes",
         "_dead",
+        "_eager",
+        "_hand_over",
         "_messages",
+        "_outcome",
         "_overflow",
         "_queue",
         "_task",
@@ -109,8 +128,14 @@ class OutgoingQueue:
         transmit: Callable[[str | bytes], Awaitable[None]],
         overflow: Callable[[], None],
         who: str = "a connection",
+        *,
+        hand_over: Callable[[str | bytes], Coroutine[Any, Any, None]] | None = None,
+        outcome: Callable[[BaseException | None], Awaitable[None]] | None = None,
     ) -> None:
         self._bounds = bounds
+        self._hand_over = hand_over
+        self._outcome = outcome
+        self._eager: EagerTasks = eager_tasks()
         self._who = who
         self._transmit = transmit
         self._overflow = overflow
@@ -154,6 +179,38 @@ class OutgoingQueue:
         self._messages += 1
         self._bytes += len(data)
         self._start()
+        return True
+
+    def begin(self, data: str | bytes) -> bool | None:
+        """Send a message as far as it comes without waiting, when nothing is before it.
+
+        Returns:
+            Whether it is out; if not, the task goes on with it. `None`: it was not begun.
+        """
+        if self._hand_over is None or self._task is not None or self._dead:
+            return None
+        # Before it begins: what is called from within finds that something is being sent.
+        self._task = self._eager.task(_TASK_NAME)
+        if self._task is None:
+            return None
+        if not self._eager.begin(self._hand_over(data), self._go_on):
+            return False
+        self._task = None
+        if self._queue:
+            self._start()
+        return True
+
+    def _go_on(self, error: BaseException | None) -> Coroutine[Any, Any, None]:
+        assert self._outcome is not None
+        return self._send(self._outcome(error))
+
+    def refuse(self, size: int) -> bool:
+        """Whether a sender that would wait has its message dropped instead."""
+        drops = self._bounds.policy == "drop_newest" and not self._dead
+        if not drops or self._fits(size) or self.sends_here:
+            return False
+        self.dropped += 1
+        _losses().note(self._who, 1)
         return True
 
     async def take_turn(self) -> bool:
@@ -219,11 +276,15 @@ class OutgoingQueue:
         self._messages = self._bytes = 0
         self._queue = deque(item for item in self._queue if isinstance(item, asyncio.Future))
 
+    def _fits(self, size: int) -> bool:
+        bounds = self._bounds
+        return not self._messages or (
+            self._messages < bounds.max_messages and self._bytes + size <= bounds.max_bytes
+        )
+
     def _make_room(self, size: int) -> bool:
         bounds = self._bounds
-        while self._messages and (
-            self._messages >= bounds.max_messages or self._bytes + size > bounds.max_bytes
-        ):
+        while not self._fits(size):
             if bounds.policy != "drop_oldest":
                 if bounds.policy == "close":
                     # It is full because the peer does not read: nothing in it will arrive.
@@ -244,10 +305,16 @@ class OutgoingQueue:
 
     def _start(self) -> None:
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._send(), name="telex sender")
+            task = asyncio.get_running_loop().create_task(self._send(), name=_TASK_NAME)
+            # A task factory may have run it to its end.
+            self._task = None if task.done() else task
 
-    async def _send(self) -> None:
+    async def _send(self, begun: Awaitable[None] | None = None) -> None:
+        # Here too, for a task factory may begin it before `_start` knows of it.
+        self._task = asyncio.current_task()
         try:
+            if begun is not None:
+                await self._settle(begun)
             while True:
                 if self._turn is not None:
                     await self._turn
@@ -256,18 +323,18 @@ class OutgoingQueue:
                     return
                 item = self._queue.popleft()
                 if not isinstance(item, asyncio.Future):
-                    await self._send_message(item)
+                    self._messages -= 1
+                    self._bytes -= len(item)
+                    await self._settle(self._transmit(item))
                 elif not item.done():
                     self.hold()
                     item.set_result(None)
         finally:
             self._task = self._turn = None
 
-    async def _send_message(self, data: str | bytes) -> None:
-        self._messages -= 1
-        self._bytes -= len(data)
+    async def _settle(self, sent: Awaitable[None]) -> None:
         try:
-            await self._transmit(data)
+            await sent
             return
         except WebSocketError as exc:
             log.debug("%d queued messages could not be sent: %s", self._messages + 1, exc)
@@ -296,7 +363,7 @@ class _Losses:
 
     def _tell(self, who: str) -> None:
         log.warning(
-            "outbox full: %d messages of send_nowait to %d slow clients were not sent, as for %s",
+            "outbox full: %d messages to %d slow clients were not sent, as for %s",
             self._messages,
             len(self._whose),
             who,

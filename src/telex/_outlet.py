@@ -80,7 +80,8 @@ class Outlet(Waiting):
     def write(self, data: str | bytes) -> Awaitable[None] | None:
         """Send one message, after those that `write_nowait` put into the queue.
 
-        What was called before a close goes out before it.
+        What was called before a close goes out before it. With the policy `"drop_newest"` it is
+        dropped when it finds the queue full.
 
         Returns:
             What is left to be awaited: for the server's buffer to have room, or for everything.
@@ -96,6 +97,8 @@ class Outlet(Waiting):
         if channel is None or not self._direct or progress.told or progress.filters_out:
             if progress.filters_out:
                 data = progress.filtered(data)
+            if self.queue is not None and self._drops(len(data)):
+                return None
             if channel is not None:
                 return self._write(channel, data)
             key = "text" if isinstance(data, str) else "bytes"
@@ -111,6 +114,12 @@ class Outlet(Waiting):
         if not channel.writable:
             return self.wait_for_room(channel)
         return None if sent % GIVE_WAY else asyncio.sleep(0)
+
+    def _drops(self, size: int) -> bool:
+        """Whether a message that would wait for its turn is dropped instead."""
+        if self._progress.told or self._sender is asyncio.current_task():
+            return False
+        return self.queue is not None and self.queue.refuse(size)
 
     async def _write(self, channel: FrameChannel, data: str | bytes) -> None:
         if self._sender is not None or self.queued:
@@ -132,14 +141,21 @@ class Outlet(Waiting):
     def write_nowait(self, data: str | bytes) -> bool:
         """Send one message without waiting; `False` when it was dropped."""
         progress = self._progress
-        if progress.over or progress.told:
-            return False
-        if not progress.open:
+        if not progress.open or progress.told:
+            if progress.over or progress.told:
+                return False
             raise progress.refuse("send")
         if progress.filters_out:
             data = progress.filtered(data)
         channel = self._channel
-        if channel is not None and channel.writable and (self._direct or not self.queued):
+        if channel is None:
+            if self._sender is None:
+                out = (self.queue or self.open_queue()).begin(data)
+                if out is not None:
+                    if not out:
+                        self.watch()
+                    return True
+        elif channel.writable and (self._direct or not self.queued):
             try:
                 _write_frame(channel, data)
             except OSError:
@@ -275,14 +291,14 @@ class Outlet(Waiting):
     async def _in_turn(self, item: str | bytes | Message) -> None:
         if self._sender is asyncio.current_task():
             # A middleware sends while it sends; waiting for itself would last for ever.
-            await self._hand_over(item)
+            await self.hand_over(item)
             return
         if not await self.line().take_turn():
             raise self._progress.refuse("send")
         self._sender = asyncio.current_task()
         try:
             try:
-                await self._hand_over(item)
+                await self.hand_over(item)
             finally:
                 self._release()
         except asyncio.CancelledError:
@@ -294,9 +310,15 @@ class Outlet(Waiting):
         if self._channel is not None and not self._channel.writable:
             await self.wait_for_room(self._channel)
 
+    async def outcome(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            await self._translate(error)
+        if error is not None:
+            raise error
+
     async def send_queued(self, data: str | bytes) -> None:
         try:
-            await self._hand_over(data)
+            await self.hand_over(data)
         except Exception as exc:
             await self._translate(exc)
             raise
@@ -308,7 +330,7 @@ class Outlet(Waiting):
         if self.queue is not None:
             self.queue.pass_turn()
 
-    async def _hand_over(self, item: str | bytes | Message) -> None:
+    async def hand_over(self, item: str | bytes | Message) -> None:
         """Give what has waited for its turn to the server, also while we close."""
         progress = self._progress
         if progress.peer_gone or progress.told:

@@ -19,8 +19,8 @@ from weakref import WeakKeyDictionary
 
 log: Final = logging.getLogger("telex")
 
-_STEPS: Final = 4
-"""Steps in a period: visits are spread over so many."""
+STEPS: Final = 4
+"""Steps in a period, unless somebody needs more."""
 
 _SHORTEST: Final = 0.005
 """Seconds in the shortest period; a timer that is never still would stop everything else."""
@@ -43,12 +43,14 @@ class Rounds:
 
     Args:
         period: In seconds.
+        steps: Over how many steps visits are spread. More make the clock go more smoothly, and
+            the timer go off more often.
     """
 
-    def __init__(self, period: float) -> None:
-        self.step = period / _STEPS
+    def __init__(self, period: float, steps: int = STEPS) -> None:
+        self.step = period / steps
         """Seconds in a step; the clock is late by less than that."""
-        self._slots: list[set[Visited]] = [set() for _ in range(_STEPS)]
+        self._slots: list[set[Visited]] = [set() for _ in range(steps)]
         self._slot_of: dict[Visited, set[Visited]] = {}
         self._now = 0
         self.clock = 0.0
@@ -82,7 +84,7 @@ class Rounds:
         loop = asyncio.get_running_loop()
         self._arm(loop)
         self.clock += self.step
-        self._now = (self._now + 1) % _STEPS
+        self._now = (self._now + 1) % len(self._slots)
         now = loop.time()
         for visited in [*self._slots[self._now]]:
             try:

@@ -19,7 +19,7 @@ from weakref import ref
 from telex._outbox import Outbox, OutgoingQueue
 from telex._progress import Progress
 from telex._rounds import Rounds, rounds
-from telex._types import FRAMES_EXTENSION, FrameChannel, Scope
+from telex._types import FRAMES_EXTENSION, FrameChannel, Message, Scope
 
 LAST_WORDS: Final = 1.0
 """Seconds a client that took nothing may take for the close frame, where it can be dropped."""
@@ -90,7 +90,7 @@ class Waiting:
 
     @property
     def dropped(self) -> int:
-        """Messages of `write_nowait` that were refused or thrown away."""
+        """Messages that were refused or thrown away."""
         return 0 if self.queue is None else self.queue.dropped
 
     @property
@@ -117,17 +117,36 @@ class Waiting:
 
     def line(self) -> OutgoingQueue:
         """Return the queue, behind the message that is being sent."""
-        if self.queue is None:
-            who = f"{self._path!a} of {self._client!a}"
-            self.queue = OutgoingQueue(self.bounds, self.send_queued, self.overflow, who)
+        queue = self.queue or self.open_queue()
         self._direct = False
         self.watch()
         if self._sender is not None:
-            self.queue.hold()
+            queue.hold()
+        return queue
+
+    def open_queue(self) -> OutgoingQueue:
+        """Make the queue."""
+        self.queue = OutgoingQueue(
+            self.bounds,
+            self.send_queued,
+            self.overflow,
+            f"{self._path!a} of {self._client!a}",
+            # A channel takes what it has room for without a task.
+            hand_over=None if self._channel is not None else self.hand_over,
+            outcome=self.outcome,
+        )
         return self.queue
 
     async def send_queued(self, data: str | bytes) -> None:
         """Send a message out of the queue, and wait as long as the server makes it wait."""
+        raise NotImplementedError
+
+    async def hand_over(self, item: str | bytes | Message) -> None:
+        """Give a message whose turn it is to the server."""
+        raise NotImplementedError
+
+    async def outcome(self, error: BaseException | None) -> None:
+        """Raise what it means that `hand_over` has ended so."""
         raise NotImplementedError
 
     async def wait_for_room(self, channel: FrameChannel) -> None:
