@@ -485,14 +485,18 @@ async def _overflow(ws: WebSocket) -> None:
         await turns(1)
 
 
-async def _nothing(_done: object) -> None:
-    """What was to be done is done."""
+async def _dismiss(ws: WebSocket) -> None:
+    dismiss(ws, 4000)
+
+
+async def _expire(ws: WebSocket) -> None:
+    ws.expires_at = 1.0
 
 
 OUTSIDE: dict[str, Callable[[WebSocket], Coroutine[Any, Any, object]]] = {
-    "dismissed": lambda ws: _nothing(dismiss(ws, 4000)),
+    "dismissed": _dismiss,
     "closed by a label": lambda ws: ws.app.connections.close(user="7"),
-    "expired": lambda ws: _nothing(setattr(ws, "expires_at", 1.0)),
+    "expired": _expire,
     "too slow": _overflow,
 }
 

@@ -33,7 +33,7 @@ class Begun:
     def begin(self, coro: Work) -> bool:
         self.task = self.tasks.task("a name")
         assert self.task is not None
-        return self.tasks.begin(coro, self.then)
+        return self.tasks.begin(coro, self.then, contextvars.copy_context())
 
     async def then(self, error: BaseException | None) -> None:
         assert asyncio.current_task() is self.task

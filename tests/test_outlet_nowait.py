@@ -105,20 +105,26 @@ async def test_a_middleware_that_awaits_a_send_in_a_send_does_not_wait_for_itsel
     assert channel.data == ["in front", "0"]
 
 
-async def test_a_middleware_sees_the_variables_of_the_sender() -> None:
+async def test_a_middleware_sees_the_variables_of_its_connection_whoever_sends() -> None:
     channel = FakeChannel()
     seen: list[str] = []
 
     async def send(message: Message) -> None:
         seen.append(variable.get())
         variable.set("inside")
+        await asyncio.sleep(0)
         await channel.asgi_send(message)
 
+    variable.set("of the connection")
     ws = await opened_under(send, channel)
-    variable.set("outside")
+    seen.clear()
+    variable.set("of the sender")
+    # The first is begun in the call, the second waits for it.
     assert ws.send_nowait("x")
-    assert seen[-1] == "outside"
-    assert variable.get() == "outside"
+    assert ws.send_nowait("y")
+    await turns()
+    assert seen == ["of the connection", "inside"]
+    assert variable.get() == "of the sender"
 
 
 async def test_the_time_limit_of_a_middleware_ends_its_send_and_not_the_sender() -> None:

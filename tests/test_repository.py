@@ -175,8 +175,8 @@ import os, sys
 
 names, forbidden = sys.argv[1].split(","), [name for name in sys.argv[2].split(",") if name]
 sys.modules.update(dict.fromkeys(forbidden))
-# What Telex stands on is imported once; every child begins without any part of Telex.
-import asyncio, msgspec, multidict, starlette.applications, starlette.routing
+# Python imports the package before any module of it: whichever is asked for first, this is first.
+import telex
 
 for name in names:
     child = os.fork()

@@ -5,7 +5,7 @@ Most sends are over at once, and a task for each costs more than the send.
 Rules:
 
 1. A coroutine sees what it would see in a task of its own: `asyncio.current_task()` is the task
-   that goes on with it when it waits for something, its context is a copy of the caller's, and a
+   that goes on with it when it waits for something, it has a context of its own, and a
    cancellation reaches it where it waits. So timeouts and cancel scopes may be used in it.
 2. A task that was not needed serves whatever else is begun in that turn of the event loop, and
    ends with the turn: nothing is left behind.
@@ -50,12 +50,15 @@ class EagerTasks:
             self._task = task = loop.create_task(rest, name=name)
         return task
 
-    def begin(self, coro: Coroutine[Any, Any, None], then: Then) -> bool:
+    def begin(
+        self, coro: Coroutine[Any, Any, None], then: Then, context: contextvars.Context
+    ) -> bool:
         """Run a coroutine in the task that `task` has just returned, up to where it waits.
 
         Args:
             coro: The coroutine.
             then: Goes on when it has waited or failed; called in the task.
+            context: Of the task; nobody else may use it.
 
         Returns:
             Whether it is over and was no failure; `then` will not be called.
@@ -70,7 +73,6 @@ class EagerTasks:
         if starter is not None:
             asyncio._leave_task(loop, starter)
         asyncio._enter_task(loop, task)
-        context = contextvars.copy_context()
         try:
             waits_for = context.run(coro.send, None)
         except StopIteration:

@@ -18,6 +18,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 from weakref import WeakKeyDictionary
@@ -99,6 +100,7 @@ class OutgoingQueue:
         transmit: Sends one message and waits as long as the server makes it wait.
         overflow: Called once when a message does not fit and the policy is `"close"`.
         who: Names the connection in the log.
+        context: Returns a context in which messages are sent.
         hand_over: Sends one message, and raises what the server raises. `None` where there is
             nothing to be won by `begin`.
         outcome: Awaited with how `hand_over` has ended, the error or `None`, when that was not at
@@ -108,6 +110,7 @@ class OutgoingQueue:
     __slots__ = (
         "_bounds",
         "_bytes",
+        "_context",
         "_dead",
         "_eager",
         "_hand_over",
@@ -129,10 +132,12 @@ class OutgoingQueue:
         overflow: Callable[[], None],
         who: str = "a connection",
         *,
+        context: Callable[[], Context] = copy_context,
         hand_over: Callable[[str | bytes], Coroutine[Any, Any, None]] | None = None,
         outcome: Callable[[BaseException | None], Awaitable[None]] | None = None,
     ) -> None:
         self._bounds = bounds
+        self._context = context
         self._hand_over = hand_over
         self._outcome = outcome
         self._eager: EagerTasks = eager_tasks()
@@ -193,7 +198,7 @@ class OutgoingQueue:
         self._task = self._eager.task(_TASK_NAME)
         if self._task is None:
             return None
-        if not self._eager.begin(self._hand_over(data), self._go_on):
+        if not self._eager.begin(self._hand_over(data), self._go_on, self._context()):
             return False
         self._task = None
         if self._queue:
@@ -305,7 +310,9 @@ class OutgoingQueue:
 
     def _start(self) -> None:
         if self._task is None:
-            task = asyncio.get_running_loop().create_task(self._send(), name=_TASK_NAME)
+            task = asyncio.get_running_loop().create_task(
+                self._send(), name=_TASK_NAME, context=self._context()
+            )
             # A task factory may have run it to its end.
             self._task = None if task.done() else task
 

@@ -132,6 +132,7 @@ class Waiting:
             self.overflow,
             f"{self._path!a} of {self._client!a}",
             # A channel takes what it has room for without a task.
+            context=self._progress.own_context,
             hand_over=None if self._channel is not None else self.hand_over,
             outcome=self.outcome,
         )

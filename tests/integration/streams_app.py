@@ -44,10 +44,12 @@ def unfinished() -> int:
 
 
 async def page(scope: Scope, receive: Receive, send: Send) -> None:
-    """Tell what there is; on any other path, be a page for a browser."""
-    if scope["path"] != "/counts":
+    """Tell what there is, or count anew; on any other path, be a page for a browser."""
+    if scope["path"] not in ("/counts", "/anew"):
         await PlainTextResponse("a page")(scope, receive, send)
         return
+    if scope["path"] == "/anew" and counts["begun"] == counts["ended"]:
+        counts.update(dict.fromkeys(counts, 0))
     tasks = sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]
     told = {**counts, "generators": unfinished(), "tasks": tasks}
     await JSONResponse(told)(scope, receive, send)

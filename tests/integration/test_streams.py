@@ -28,10 +28,18 @@ NAMES = ("telex", "uvicorn websockets-sansio", "hypercorn")
 CLOSED = Event('{"code":1000,"reason":""}', event="close")
 
 
-@pytest.fixture(params=NAMES)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=NAMES)
+def running_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with running(KINDS[request.param], APP) as server:
         yield server
+
+
+@pytest.fixture
+async def server(running_server: Server) -> Server:
+    """A server in which nothing is going on, and which has counted nothing yet."""
+    running_server.begin()
+    await counts_when(running_server, lambda told: told["begun"] == 0, path="/anew")
+    return running_server
 
 
 @pytest.fixture(params=NAMES[:2])
@@ -39,20 +47,23 @@ def uvicorn_kind(request: pytest.FixtureRequest) -> Kind:
     return KINDS[request.param]
 
 
-async def counts(server: Server) -> dict[str, Any]:
+async def counts(server: Server, path: str = "/counts") -> dict[str, Any]:
     """Ask the application what is going on in it."""
     async with httpx2.AsyncClient(verify=False) as client:
-        told: dict[str, Any] = (await client.get(server.url("/counts", "http"))).json()
+        told: dict[str, Any] = (await client.get(server.url(path, "http"))).json()
     return told
 
 
 async def counts_when(
-    server: Server, condition: Callable[[dict[str, Any]], object], deadline: float = DEADLINE
+    server: Server,
+    condition: Callable[[dict[str, Any]], object],
+    deadline: float = DEADLINE,
+    path: str = "/counts",
 ) -> dict[str, Any]:
     """Ask until something is so."""
     async with asyncio.timeout(deadline):
         while True:
-            told = await counts(server)
+            told = await counts(server, path)
             if condition(told):
                 return told
             await asyncio.sleep(0.02)
