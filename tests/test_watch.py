@@ -10,11 +10,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import anyio
 import pytest
 
-from channel import opened_over
+from channel import PATHS, opened_over
 from opened import opened, soon, turns, until
 from peer import DEADLINE, D, Peer, T
 from telex import App, WebSocket, WebSocketDisconnect, WebSocketHandshakeError
 from telex._dismissal import dismiss
+from telex._progress import handling
 from telex._watch import DisconnectWatch
 from telex.websockets import link_of
 
@@ -31,7 +32,8 @@ class Watched:
     def __init__(
         self, ws: WebSocket, work: Callable[[], Awaitable[object]], grace: float | None = GRACE
     ) -> None:
-        self.watch = DisconnectWatch(link_of(ws), grace, "the handler of '/'")
+        self.watch = DisconnectWatch(ws.scope, link_of(ws), grace)
+        self.ws = ws
         self.work = work
         self.settled: bool | None = None
         self.cancelled = False
@@ -39,6 +41,7 @@ class Watched:
         self.task = asyncio.create_task(self.run())
 
     async def run(self) -> None:
+        handling.set(link_of(self.ws).progress)
         self.watch.arm()
         try:
             await self.work()
@@ -254,7 +257,7 @@ async def test_a_disarmed_watch_leaves_nothing_behind() -> None:
 async def test_a_watch_that_was_never_armed_can_be_disarmed() -> None:
     peer = Peer()
     ws, _ = await opened()
-    watch = DisconnectWatch(link_of(ws), GRACE, "nobody")
+    watch = DisconnectWatch(ws.scope, link_of(ws), GRACE)
     watch.disarm()
     assert not watch.settle()
     assert peer.sent == []
@@ -424,3 +427,61 @@ async def test_whatever_a_handler_is_busy_with_it_ends_cleanly(
     assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == []
     await turns()
     assert asyncio.all_tasks() == before
+
+
+# Who learns of the end
+
+FINDERS: dict[str, Callable[[WebSocket], Awaitable[object]]] = {
+    "a send": lambda ws: ws.send_text("for all"),
+    "a look": lambda ws: ws.is_disconnected(),
+    "a read": lambda ws: ws.receive(),
+    "a wait": lambda ws: ws.wait_closed(),
+    "a close": lambda ws: ws.close(4000),
+}
+
+
+@pytest.mark.parametrize("finder", FINDERS)
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_handler_is_not_spared_because_somebody_else_has_found_the_end(
+    path: str, finder: str
+) -> None:
+    ws, channel = await opened_over(path)
+    watched = Watched(ws, busy)
+    await turns()
+    channel.drop()
+    await turns()
+    with contextlib.suppress(WebSocketHandshakeError):
+        await soon(FINDERS[finder](ws))
+    await soon(watched.task)
+    assert watched.cancelled
+
+
+@pytest.mark.parametrize("finder", FINDERS)
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_handler_one_of_whose_tasks_has_found_the_end_may_go_on(
+    path: str, finder: str
+) -> None:
+    ws, channel = await opened_over(path)
+
+    async def work() -> None:
+        found = asyncio.ensure_future(FINDERS[finder](ws))
+        await asyncio.wait([found])
+        assert found.exception() is None or isinstance(found.exception(), WebSocketHandshakeError)
+        await asyncio.sleep(4 * GRACE)
+
+    channel.drop()
+    await turns()
+    watched = Watched(ws, work)
+    await soon(watched.task)
+    assert not watched.cancelled
+
+
+async def test_a_handler_is_not_spared_because_somebody_else_is_refused_a_send() -> None:
+    ws, _ = await opened()
+    watched = Watched(ws, busy)
+    await turns()
+    dismiss(ws, 4000)
+    with pytest.raises(WebSocketHandshakeError):
+        await ws.send_text("for all")
+    await soon(watched.task)
+    assert watched.cancelled

@@ -13,6 +13,7 @@ from typing import Any, Final
 from telex._cleanup import CLEANUP_TIMEOUT
 from telex._dismissal import dismiss
 from telex._draining import drains_here, server_here, stops_here
+from telex._end import path_name
 from telex._link import Link
 from telex.close_codes import CloseCode, check_code
 from telex.standing import labels_of
@@ -241,7 +242,10 @@ class Connections:
                     task.cancel("the server stops")
                 _, rest = await asyncio.wait(rest, timeout=time)
         for task in rest:
-            log.error("the handler of %r goes on although it was cancelled", handlers[task].path)
+            log.error(
+                "the handler of %s goes on although it was cancelled",
+                path_name(handlers[task].scope),
+            )
         return list(rest)
 
     async def _wait_without(self, links: set[Link], timeout: float) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Final
 
-from telex._end import peer_name
+from telex._end import path_name, peer_name
 from telex._failures import report
 from telex._state import Phase
 from telex.close_codes import check_code
@@ -86,9 +86,9 @@ async def _deny(ws: WebSocket, status: int, body: str) -> None:
         async with asyncio.timeout(DISMISSAL_TIMEOUT):
             await ws.reject(status, body=body)
     except TimeoutError:
-        log.debug("the server does not take the denial of %r", ws.path)
+        log.debug("the server does not take the denial of %s", path_name(ws.scope))
     except Exception as exc:
-        report(exc, "%r could not be rejected for %s", ws.path, peer_name(ws.scope))
+        report(exc, "%s could not be rejected for %s", path_name(ws.scope), peer_name(ws.scope))
     finally:
         # Also when nothing could be said: the handler has to come to its end.
         link_of(ws).progress.notify()

@@ -15,6 +15,9 @@ from telex._types import Scope
 log: Final = logging.getLogger("telex.connection")
 """One line per connection, at level INFO."""
 
+_LONGEST: Final = 300
+"""Characters of what a client has chosen that a log line shows."""
+
 _NO_CONTEXT: Final = Context()
 
 
@@ -60,7 +63,7 @@ def _write_line(scope: Scope, progress: Progress) -> None:
     log.info(
         '%s - "WebSocket %s" %s after %.3f s, %d in, %d out',
         peer_name(scope),
-        quote(str(scope.get("path", "/")), safe="/:@!$&'()*+,;=~", errors="replace"),
+        _clipped(quote(str(scope.get("path", "/")), safe="/:@!$&'()*+,;=~", errors="replace")),
         how,
         time.monotonic() - progress.began,
         progress.received,
@@ -69,7 +72,7 @@ def _write_line(scope: Scope, progress: Progress) -> None:
 
 
 def peer_name(scope: Scope) -> str:
-    """Return the client's address for a log line, which it cannot break.
+    """Return the client's address for a log line, which it can neither break nor fill.
 
     Behind a proxy middleware that trusts everybody the host is what the client wrote.
     """
@@ -77,5 +80,14 @@ def peer_name(scope: Scope) -> str:
     if not client:
         return "unknown"
     host, port = (*client, None)[:2]
-    shown = ascii(str(host))[1:-1]
+    shown = _clipped(ascii(str(host))[1:-1])
     return shown if port is None else f"{shown}:{port}"
+
+
+def path_name(scope: Scope) -> str:
+    """Return the path, quoted, for a log line, which it can neither break nor fill."""
+    return _clipped(ascii(str(scope.get("path", "/"))))
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -15,7 +15,7 @@ from typing import Final
 
 from telex._checks import PRECISION, Checks
 from telex._dismissal import dismiss
-from telex._end import peer_name
+from telex._end import path_name, peer_name
 from telex._rounds import Rounds, rounds
 from telex._settings import Settings
 from telex._slots import Slots
@@ -94,7 +94,12 @@ class Guard:
             refused = slots.take(self._client)
             if refused is not None:
                 ws = self._ws
-                log.info("%s is refused at %r: %s", peer_name(ws.scope), ws.path, refused.phrase)
+                log.info(
+                    "%s is refused at %s: %s",
+                    peer_name(ws.scope),
+                    path_name(ws.scope),
+                    refused.phrase,
+                )
                 return refused
             self._taken.append(slots)
         return None
@@ -134,7 +139,7 @@ class Guard:
         elif clock >= self._due:
             self._rounds.discard(self)
             if dismiss(self._ws, CloseCode.TRY_AGAIN_LATER, "the handshake took too long"):
-                log.warning("%r did not answer the handshake in time", self._ws.path)
+                log.warning("%s did not answer the handshake in time", path_name(self._ws.scope))
 
     def _too_big(self) -> None:
         dismiss(self._ws, CloseCode.MESSAGE_TOO_BIG, "message too big")

@@ -39,6 +39,10 @@ state alone, which has been advanced already.
 """
 
 
+handling: Final[ContextVar[Progress | None]] = ContextVar("telex.handling", default=None)
+"""The connection of whose handler the current task is part; nothing in `Progress.own_context`."""
+
+
 def kind_of(message: Message) -> str:
     """Return the type of an event as a plain `str`, also for members of string enums."""
     kind = message.get("type")
@@ -53,7 +57,7 @@ class Progress:
         began: When the connection was first seen, on the monotonic clock, in seconds.
         filters_in: Functions through which the data of every message goes before it is read.
         filters_out: The same before it is sent.
-        informed: A call was refused since the connection ended, so the application knows.
+        informed: The handler, or a task of it, has learned of the end, or is its cause.
         handed_out: Somebody may be awaiting the server's `receive`; nobody else may begin to.
         open: Accepted, not closed by us, the peer's end not delivered. What the hot path asks.
         record: How it ended, `None` before the end.
@@ -141,16 +145,20 @@ class Progress:
     def came(self, message: Message) -> None:
         """Take note of an event from the server; raises when it is not legal now."""
         self.client = advance_client(self.client, kind_of(message))
+        if self.client is Phase.DISCONNECTED:
+            self._inform()
 
     def going(self, message: Message) -> None:
         """Take note of an event about to be sent; raises when it is not legal now."""
         try:
             self.application = advance_application(self.application, message)
         except WebSocketRuntimeError:
-            self.informed = self.over
+            if self.over:
+                self._inform()
             raise
         if self.application is Phase.DISCONNECTED:
             self.open = False
+            self._inform()
 
     def accepted(self) -> None:
         """Take note that the accept is out: messages may flow, unless it is over meanwhile."""
@@ -169,6 +177,7 @@ class Progress:
     def tell(self, record: CloseRecord | None) -> None:
         """Take note that the application knows of the end, though messages may be unread."""
         self.told = True
+        self._inform()
         if record is not None:
             self.end(record)
 
@@ -176,6 +185,7 @@ class Progress:
         """Take note that we end the connection without a close."""
         self.application = Phase.DISCONNECTED
         self.open = False
+        self._inform()
         self.end(CloseRecord(1006, "", "server"))
 
     def deliver(self, record: CloseRecord) -> WebSocketHandshakeError:
@@ -184,6 +194,11 @@ class Progress:
         self.open = False
         self.end(record)
         return self.refuse("go on")
+
+    def _inform(self) -> None:
+        # Also a publisher elsewhere may be told, of whom the handler knows nothing.
+        if handling.get() is self:
+            self.informed = True
 
     def filtered(self, data: str | bytes) -> str | bytes:
         """Return data on its way out as the filters want it."""
@@ -207,7 +222,8 @@ class Progress:
 
     def refuse(self, action: str) -> WebSocketHandshakeError:
         """Return the error for a call while the connection is not open."""
-        self.informed = self.over
+        if self.over:
+            self._inform()
         closed_by_us = self.application is Phase.DISCONNECTED and (
             self.record is not None and self.record.closed_by == "server"
         )

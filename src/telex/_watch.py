@@ -19,9 +19,11 @@ import logging
 import math
 from typing import Final
 
+from telex._end import path_name
 from telex._link import Link
 from telex._rounds import Rounds, rounds
 from telex._source import AsgiSource
+from telex._types import Scope
 
 log: Final = logging.getLogger("telex")
 
@@ -35,28 +37,33 @@ class DisconnectWatch:
     """Watches one connection on behalf of the task that runs its handler.
 
     Args:
+        scope: Names the connection in the log.
         link: The connection.
         grace: Seconds between noticing the end and cancelling, `None` to watch nothing.
-        label: What to call the handler in the log.
+        what: What is watched, for the log: its name goes before the path.
     """
 
     __slots__ = (
+        "_called",
         "_expiring",
         "_grace",
-        "_label",
         "_link",
         "_looked",
         "_read",
         "_rounds",
+        "_scope",
         "_task",
         "_timer",
         "fired",
     )
 
-    def __init__(self, link: Link, grace: float | None, label: str) -> None:
+    def __init__(
+        self, scope: Scope, link: Link, grace: float | None, what: str = "the handler"
+    ) -> None:
         self._link = link
         self._grace = grace
-        self._label = label
+        self._scope = scope
+        self._called = what
         self._read = 0
         self._expiring = False
         self._task: asyncio.Task[object] | None = None
@@ -120,7 +127,7 @@ class DisconnectWatch:
         if self._expiring:
             # An end is told more than once, which must not put it off.
             return
-        if not self._knows():
+        if not self._link.progress.informed:
             assert self._grace is not None
             self._expiring = True
             self._read = self._link.progress.received
@@ -128,15 +135,9 @@ class DisconnectWatch:
             late = blind if asyncio.get_running_loop().time() < self._looked + blind else 0.0
             self._expire_in(self._grace - late)
 
-    def _knows(self) -> bool:
-        progress = self._link.progress
-        if progress.dismissed and not progress.peer_gone:
-            return progress.informed or progress.told
-        return progress.over or progress.told
-
     def _expire(self) -> None:
         progress = self._link.progress
-        if self._knows():
+        if progress.informed:
             return
         assert self._grace is not None
         if progress.received != self._read:
@@ -145,7 +146,8 @@ class DisconnectWatch:
             self._expire_in(self._grace)
             return
         if self.fired == _ATTEMPTS:
-            log.error("%s goes on although %s and it was cancelled", self._label, self._what())
+            whose = f"{self._called} of {path_name(self._scope)}"
+            log.error("%s goes on although %s and it was cancelled", whose, self._what())
             return
         self.fired += 1
         assert self._task is not None

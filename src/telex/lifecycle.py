@@ -26,10 +26,11 @@ from http import HTTPStatus
 from typing import Final
 
 from telex._cleanup import CLEANUP_TIMEOUT, shielded
-from telex._end import conclude, peer_name
+from telex._end import conclude, path_name, peer_name
 from telex._failures import report
 from telex._guard import Guard
 from telex._link import LINK_KEY, EndHook
+from telex._progress import handling
 from telex._settings import Overrides, Settings, settings_of
 from telex._state import Phase
 from telex._types import ASGIApp, Receive, Scope, Send
@@ -100,15 +101,17 @@ async def _refuse(ws: WebSocket, status: HTTPStatus) -> None:
 
 
 async def _run(endpoint: Endpoint, ws: WebSocket, settings: Settings) -> None:
-    watch = DisconnectWatch(link_of(ws), settings.disconnect_grace, f"the handler of {ws.path!r}")
+    watch = DisconnectWatch(ws.scope, link_of(ws), settings.disconnect_grace)
     requests = _cancel_requests()
     # The innermost application decides, but the link is as old as the outermost.
     link_of(ws).outlet.bounds = settings.outbox
+    called = handling.set(link_of(ws).progress)
     watch.arm()
     try:
         try:
             _check_result(await endpoint(), ws)
         finally:
+            handling.reset(called)
             watch.disarm()
             client_left = watch.fired > 0
             watch.settle()
@@ -149,12 +152,16 @@ async def _ended(ws: WebSocket, failure: BaseException | None, settings: Setting
             await answer(ws, failure, settings)
             return
         if progress.application is Phase.CONNECTING and not progress.over:
-            log.warning("the handler of %r returned without accepting or rejecting", ws.path)
+            log.warning(
+                "the handler of %s returned without accepting or rejecting", path_name(ws.scope)
+            )
         stopping = settings.connections is not None and settings.connections.draining
         code = CloseCode.SERVICE_RESTART if stopping else CloseCode.NORMAL
         await deny_or_close(ws, code, status=403)
     except Exception as exc:
-        report(exc, "the end of %r for %s could not be sent", ws.path, peer_name(ws.scope))
+        report(
+            exc, "the end of %s for %s could not be sent", path_name(ws.scope), peer_name(ws.scope)
+        )
     finally:
         await _call_end_hook(ws)
 
@@ -198,7 +205,7 @@ async def _call_end_hook(ws: WebSocket, code: int | None = None) -> None:
         # In this task, to which what it leaves may belong.
         await Uncancelled(work, CLEANUP_TIMEOUT, "on_disconnect")
     except Exception as exc:
-        report(exc, "error after the end of %r for %s", ws.path, peer_name(ws.scope))
+        report(exc, "error after the end of %s for %s", path_name(ws.scope), peer_name(ws.scope))
 
 
 def _is_closed(failure: BaseException) -> bool:
@@ -211,4 +218,6 @@ def _is_closed(failure: BaseException) -> bool:
 def _check_result(result: object, ws: WebSocket) -> None:
     if inspect.iscoroutine(result):
         result.close()
-        log.warning("the handler of %r returned a coroutine that nobody awaits", ws.path)
+        log.warning(
+            "the handler of %s returned a coroutine that nobody awaits", path_name(ws.scope)
+        )

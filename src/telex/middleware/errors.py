@@ -29,7 +29,7 @@ from starlette.exceptions import HTTPException
 from starlette.exceptions import WebSocketException as StarletteWebSocketException
 from starlette.responses import Response
 
-from telex._end import conclude, peer_name
+from telex._end import conclude, path_name, peer_name
 from telex._endings import essence
 from telex._failures import report
 from telex._json import encode_json
@@ -153,7 +153,9 @@ async def _expected(ws: WebSocket, exc: BaseException) -> bool:
     """Answer the exceptions that are meant as an ending; say whether it was one."""
     if isinstance(exc, WebSocketDisconnect):
         if not link_of(ws).progress.over:
-            log.warning("the handler of %r ended by another connection's end: %s", ws.path, exc)
+            log.warning(
+                "the handler of %s ended by another connection's end: %s", path_name(ws.scope), exc
+            )
         await deny_or_close(ws, CloseCode.NORMAL, status=403)
     elif isinstance(exc, WebSocketException | StarletteWebSocketException):
         if not may_send(exc.code):
@@ -167,7 +169,7 @@ async def _expected(ws: WebSocket, exc: BaseException) -> bool:
     elif isinstance(exc, HTTPException):
         await _http_error(ws, exc)
     elif isinstance(exc, WebSocketExpectError):
-        log.info("%r: %r", ws.path, str(exc))
+        log.info("%s: %r", path_name(ws.scope), str(exc))
         await deny_or_close(ws, CloseCode.POLICY_VIOLATION, status=403)
     else:
         return False
@@ -201,7 +203,7 @@ async def _http_error(ws: WebSocket, exc: HTTPException) -> None:
 
 
 async def _unexpected(ws: WebSocket, exc: BaseException, settings: Settings) -> None:
-    report(exc, "error in the handler of %r for %s", ws.path, peer_name(ws.scope))
+    report(exc, "error in the handler of %s for %s", path_name(ws.scope), peer_name(ws.scope))
     reason, body = "", "Internal Server Error"
     if settings.debug:
         # Not `repr`, which may fail; and what surrogates are in the text cannot be sent.

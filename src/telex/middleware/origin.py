@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
-from telex._end import peer_name
+from telex._end import path_name, peer_name
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import DEFAULT_PORTS, scope_scheme
 from telex.websockets import WebSocket
@@ -95,8 +95,8 @@ class OriginMiddleware:
         # Two origins are no mistake of a list.
         advice = "" if "," in origin else "; to let it in, add that origin to allowed_origins"
         log.warning(
-            "refused %r for %s: it comes from a page of the origin %r and this server is %r%s",
-            ws.path,
+            "refused %s for %s: it comes from a page of the origin %r and this server is %r%s",
+            path_name(ws.scope),
             peer_name(ws.scope),
             origin[:_MAX_SHOWN],
             f"{_AS_HTTP.get(ws.scheme, ws.scheme)}://{ws.headers.get('host', '')}"[:_MAX_SHOWN],
