@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import runpy
 import subprocess
 import sys
@@ -576,6 +577,12 @@ async def test_settings_are_found_in_the_scope() -> None:
 def test_a_grace_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="disconnect_grace"):
         App(disconnect_grace=-1)
+
+
+@pytest.mark.parametrize("seconds", [None, "5", -1, math.inf])
+def test_a_time_to_stop_that_breaks_the_stop_is_refused(seconds: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^drain_timeout must be a finite number"):
+        App(drain_timeout=seconds)
 
 
 def test_routes_can_be_given_decorated_mounted_and_shifted_in() -> None:

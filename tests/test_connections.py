@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.middleware import Middleware
 
 from channel import FakeChannel, triple_over
 from lifespans import LifespanServer
@@ -18,6 +19,7 @@ from peer import D, T
 from server.transports import QuickLoop, in_no_time
 from telex import App, SocketView, WebSocket, websocket
 from telex._draining import Draining
+from telex._types import ASGIApp, Message, Receive, Scope, Send
 from telex.testing import AsyncTestClient
 
 PATHS = ("asgi", "frames")
@@ -484,3 +486,71 @@ async def test_a_handler_that_ends_by_itself_when_the_server_stops_says_that_it_
         assert (await ws.expect_close()).code == 1012
         assert await stopping == []
     assert app.draining
+
+
+@in_no_time
+async def test_a_connection_counts_until_its_cleanups_have_ended_whoever_closes_it() -> None:
+    site = Site(max_connections=1)
+
+    async def listens_and_cleans_up(ws: WebSocket) -> None:
+        ws.add_cleanup(site.clean_up)
+        await site.listens(ws)
+
+    site.app.websocket("/cleans")(listens_and_cleans_up)
+    channel, task = await site.connect("cleans")
+    closing = asyncio.ensure_future(site.connections.close())
+    await until(lambda: channel.closes)
+    late, refused = await site.connect("cleans")
+    await gone(refused)
+    assert late.log[0]["status"] == 503
+    assert (len(site.connections), site.notes) == (1, [])
+    assert await closing == 1
+    assert (len(site.connections), site.notes) == (0, ["cleaned up"])
+    await gone(task)
+
+
+@in_no_time
+async def test_who_is_cancelled_meanwhile_waits_for_the_cleanups_too() -> None:
+    site = Site()
+    channel, task = await site.connect("waits")
+    site.app.connections.find()[0].add_cleanup(site.clean_up)
+    closing = asyncio.ensure_future(site.connections.close())
+    await until(lambda: channel.closes)
+    task.cancel()
+    await gone(task)
+    assert site.notes.count("cleaned up") == 2
+    await closing
+
+
+@pytest.mark.parametrize("path", PATHS)
+@in_no_time
+async def test_labels_are_of_the_connection_whichever_face_sets_them(path: str) -> None:
+    """Around a route there may be a middleware that wraps `send`; then it has a face of its own."""
+    outer: list[WebSocket] = []
+
+    class Labels:
+        async def on_handshake(self, ws: WebSocket) -> None:
+            outer.append(ws)
+            ws.label(user="0")
+
+    class Wraps:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def wrapped(message: Message) -> None:
+                await send(message)
+
+            await self.app(scope, receive, wrapped)
+
+    site = Site(path, connection_middleware=[Labels()])
+    site.app.websocket("/wrapped", name="wrapped", middleware=[Middleware(Wraps)])(site.listens)
+    channel, task = await site.connect("wrapped")
+    outer[0].label(user="7")
+    assert len(site.connections.find(user="7")) == 1
+    assert site.connections.find(user="0") == []
+    assert await site.connections.close(user="7", code=4401) == 1
+    assert channel.closes == [(4401, "")]
+    await gone(task)
+    assert await site.connections.close(user="0") == 0
+    assert not site.connections._labelled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar
@@ -531,3 +532,76 @@ async def test_cleanups_find_their_own_connection_whoever_ends_it(path: str, way
     await soon(served)
     await soon(elsewhere)
     assert seen == [("middleware", "/")]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_cleanups_find_their_own_connection_whoever_finds_that_the_client_has_left(
+    path: str,
+) -> None:
+    seen: list[str] = []
+    inside: list[WebSocket] = []
+
+    async def handler(ws: WebSocket) -> None:
+        await ws.accept()
+        ws.add_cleanup(lambda: seen.append(websocket.path))
+        inside.append(ws)
+        await asyncio.sleep(FOR_EVER)
+
+    app = App(disconnect_grace=GRACE)
+    app.websocket("/")(handler)
+    channel = FakeChannel()
+    served = asyncio.ensure_future(app(*triple_over(path, channel)))
+    await until(lambda: inside)
+    channel.drop()
+    with pytest.raises(WebSocketDisconnect):
+        await asyncio.get_running_loop().create_task(inside[0].receive_text(), context=Context())
+    await soon(served)
+    assert seen == ["/"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_cleanups_find_what_the_handler_has_set_when_it_ends_itself(path: str) -> None:
+    seen: list[str] = []
+
+    async def handler(ws: WebSocket) -> None:
+        await ws.accept()
+        origin.set("handler")
+        ws.add_cleanup(lambda: seen.append(origin.get()))
+
+    served = Served(handler, path)
+    await served.end()
+    assert seen == ["handler"]
+
+
+# An accept that is cut short
+
+
+async def test_who_is_dismissed_while_the_accept_is_cut_short_is_closed() -> None:
+    """A middleware holds the accept up, and the handler has lost patience."""
+    held = asyncio.Event()
+    inside: list[WebSocket] = []
+
+    async def handler(ws: WebSocket) -> None:
+        inside.append(ws)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                await ws.accept()
+        with contextlib.suppress(WebSocketRuntimeError):
+            async for _ in ws:
+                pass
+
+    app = App(disconnect_grace=GRACE)
+    app.websocket("/")(handler)
+    channel = FakeChannel()
+    scope, receive, send = triple_over("asgi", channel)
+
+    async def holding(message: Message) -> None:
+        await send(message)
+        if message["type"] == "websocket.accept":
+            await held.wait()
+
+    served = asyncio.ensure_future(app(scope, receive, holding))
+    await until(lambda: "accept" in channel.types)
+    assert dismiss(inside[0], 4401)
+    await soon(served)
+    assert channel.closes == [(4401, "")]

@@ -272,6 +272,68 @@ async def test_a_key_that_fails_is_answered_like_a_handler(
     assert peer.types == ["close"]
 
 
+async def test_a_key_that_would_have_to_be_awaited_is_an_error() -> None:
+    async def key(_ws: WebSocket) -> str:
+        return "me"
+
+    app, slots = app_with(returns, client_key=lambda ws: key(ws))
+    peer = Peer()
+    await peer.run(app, make_scope(denial=True))
+    assert peer.sent[0]["status"] == 500
+    assert len(slots) == 0
+
+
+async def test_a_key_gets_the_class_of_connections_that_the_application_has() -> None:
+    class Tenanted(WebSocket):
+        @property
+        def tenant(self) -> str:
+            return self.headers["host"]
+
+    class Site(App):
+        websocket_class = Tenanted
+
+    asked: list[object] = []
+
+    def key(ws: Tenanted) -> str:
+        asked.append(type(ws))
+        return ws.tenant
+
+    app = Site(max_connections_per_client=1, client_key=key, disconnect_grace=GRACE)
+    app.websocket("/")(waits)
+    first, second = Peer(), Peer()
+    serving = asyncio.ensure_future(app(make_scope(), first.receive, first.send))
+    await turns()
+    await second.run(app, make_scope(denial=True))
+    assert (first.types, second.sent[0]["status"]) == (["accept"], 429)
+    assert asked == [Tenanted, Tenanted]
+    first.feed(D(1001))
+    await soon(asyncio.wait((serving,)))
+
+
+async def test_a_key_that_changes_while_it_is_counted_leaves_nothing_behind() -> None:
+    class User:
+        def __init__(self) -> None:
+            self.name = "anonymous"
+
+        def __hash__(self) -> int:
+            return hash(self.name)
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, User) and self.name == other.name
+
+    user = User()
+    app, slots = app_with(waits, client_key=lambda _: user)
+    peers = [Peer(), Peer()]
+    serving = [asyncio.ensure_future(app(make_scope(), p.receive, p.send)) for p in peers]
+    await turns()
+    assert (len(slots), slots.clients) == (2, 1)
+    user.name = "me"
+    for peer in peers:
+        peer.feed(D(1001))
+    await soon(asyncio.wait(serving))
+    assert (len(slots), slots.clients, len(app.connections)) == (0, 0, 0)
+
+
 # What is put on
 
 

@@ -10,11 +10,24 @@ from typing import Any
 import pytest
 
 from telex import App, Outbox, Router, SocketRoute, WebSocket
-from telex._limits import PING, PONG, Heartbeat, LimitOptions, checked_limits
+from telex._limits import (
+    PING,
+    PONG,
+    Heartbeat,
+    LimitOptions,
+    check_drain_timeout,
+    check_grace,
+    checked_limits,
+)
 
 TIMES = ("handshake_timeout", "idle_timeout", "max_age")
 COUNTS = ("max_message_size", "max_connections", "max_connections_per_client")
 NUMBERS = (*TIMES, *COUNTS, "max_messages_per_second")
+HUGE = (
+    pytest.param(10**400, id="huge"),
+    pytest.param(-(10**400), id="hugely negative"),
+    pytest.param(10**5000, id="too long to be shown"),
+)
 
 
 async def handler(ws: WebSocket) -> None:
@@ -75,6 +88,13 @@ def test_a_number_that_is_not_above_0_is_refused_at_once(
         way(**{name: value})
 
 
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", HUGE)
+def test_a_number_that_is_too_big_to_count_with_is_refused(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be a number, not an int beyond floats$"):
+        checked_limits({name: value})  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", ["1", True, (1,), b""])
@@ -113,6 +133,22 @@ def test_a_client_key_cannot_be_async() -> None:
         checked_limits({"client_key": key})
     with pytest.raises(TypeError, match=r"^client_key must be a plain function"):
         checked_limits({"client_key": functools.partial(key, None)})
+
+
+def test_an_object_that_is_called_cannot_be_async_either() -> None:
+    class Key:
+        async def __call__(self, _connection: object) -> str:
+            return ""
+
+    class PlainKey:
+        def __call__(self, _connection: object) -> str:
+            return ""
+
+    key: Any = Key()
+    with pytest.raises(TypeError, match=r"^client_key must be a plain function"):
+        checked_limits({"client_key": key})
+    for plain in (PlainKey(), str, functools.partial(str)):
+        assert checked_limits({"client_key": plain}) == {"client_key": plain}
 
 
 def test_an_outbox_is_an_outbox() -> None:
@@ -168,3 +204,47 @@ def test_its_messages_are_text(name: str) -> None:
     message: dict[str, Any] = {name: b"bytes"}
     with pytest.raises(TypeError, match=rf"^Heartbeat\({name}=…\) must be a str or None, not "):
         Heartbeat(1, 1, **message)
+
+
+# Times that are no limits
+
+
+GRACE = r"^disconnect_grace must be a number of seconds, at least 0, or None, not "
+DRAIN = r"^drain_timeout must be a finite number of seconds, at least 0, not "
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 7])
+def test_times_may_be_nothing(seconds: float) -> None:
+    check_grace(seconds)
+    check_drain_timeout(seconds)
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.1, math.nan, -math.inf, *HUGE])
+def test_times_that_never_are_are_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match=GRACE):
+        check_grace(seconds)
+    with pytest.raises(ValueError, match=DRAIN):
+        check_drain_timeout(seconds)
+
+
+@pytest.mark.parametrize("seconds", ["5", True, (1,), b""])
+def test_times_are_numbers(seconds: Any) -> None:
+    with pytest.raises(TypeError, match=GRACE):
+        check_grace(seconds)
+    with pytest.raises(TypeError, match=DRAIN):
+        check_drain_timeout(seconds)
+
+
+def test_a_grace_may_have_no_end_but_a_stop_has_one() -> None:
+    check_grace(None)
+    check_grace(math.inf)
+    with pytest.raises(ValueError, match=DRAIN):
+        check_drain_timeout(math.inf)
+    with pytest.raises(TypeError, match=DRAIN):
+        check_drain_timeout(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", [app_with, route_with, registered_with, listener_with])
+def test_a_grace_is_checked_wherever_it_is_given(way: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=GRACE):
+        way(disconnect_grace="5")

@@ -53,7 +53,7 @@ async def in_turn(queue: OutgoingQueue, wire: Wire, data: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["max_messages", "max_bytes"])
-@pytest.mark.parametrize("value", [0, -1, 1.5, "10", None])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "10", None, True])
 def test_a_bound_is_an_int_of_at_least_one(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         Outbox(**{name: value})
@@ -70,8 +70,15 @@ def test_a_timeout_is_above_zero(timeout: float) -> None:
         Outbox(timeout=timeout)
 
 
-def test_an_endless_timeout_is_none() -> None:
-    assert Outbox(timeout=math.inf).timeout is None
+@pytest.mark.parametrize("timeout", ["5", True, (1,)])
+def test_a_timeout_is_a_number(timeout: Any) -> None:
+    with pytest.raises(TypeError, match=r"^Outbox\(timeout=…\) must be a number or None, not "):
+        Outbox(timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [None, math.inf, pytest.param(10**400, id="huge")])
+def test_an_endless_timeout_is_none(timeout: float | None) -> None:
+    assert Outbox(timeout=timeout).timeout is None
 
 
 @pytest.mark.parametrize("code", [1005, 999, 5000])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Coroutine
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, ContextVar
 from typing import Any, Final
 
 from telex._failures import report
@@ -24,15 +24,17 @@ _within: ContextVar[frozenset[Cleanups]] = ContextVar("telex.cleanups", default=
 """The `Cleanups` in whose callbacks this code runs: they must not wait for themselves."""
 
 
-async def shielded(work: Coroutine[Any, Any, None], timeout: float, what: str) -> None:
+async def shielded(
+    work: Coroutine[Any, Any, None], timeout: float, what: str, context: Context | None = None
+) -> None:
     """Run a coroutine to its end although the calling task is being cancelled.
 
-    It runs in a task of its own, with a copy of the caller's context. When it takes longer than
-    `timeout` seconds it is cancelled and that is logged. A cancellation that came meanwhile is
-    raised afterwards.
+    It runs in a task of its own, in a context or, `None`, a copy of the caller's. When it takes
+    longer than `timeout` seconds it is cancelled and that is logged. A cancellation that came
+    meanwhile is raised afterwards.
     """
-    task = asyncio.get_running_loop().create_task(_logged(work, what), name=f"telex {what}")
     loop = asyncio.get_running_loop()
+    task = loop.create_task(_logged(work, what), name=f"telex {what}", context=context)
     end = loop.time() + timeout
     cancelled: asyncio.CancelledError | None = None
     while not task.done() and (left := end - loop.time()) > 0:
@@ -60,11 +62,15 @@ class Cleanups:
 
     Two tasks may find the end at once; the callbacks still run once and both tasks wait for them.
     A callback that ends the connection again, itself or in a task of its own, does not wait.
+
+    Args:
+        context: Returns the context in which they run, `None` for a copy of the caller's.
     """
 
-    __slots__ = ("_callbacks", "_late", "_over", "_turn")
+    __slots__ = ("_callbacks", "_context", "_late", "_over", "_turn")
 
-    def __init__(self) -> None:
+    def __init__(self, context: Callable[[], Context | None] = lambda: None) -> None:
+        self._context = context
         self._callbacks: list[CleanupCallback] = []
         self._over = False
         self._turn: asyncio.Future[None] | None = None
@@ -102,7 +108,8 @@ class Cleanups:
             if self._callbacks:
                 self._turn = asyncio.get_running_loop().create_future()
                 try:
-                    await shielded(self._run_all(), CLEANUP_TIMEOUT + _SPARE, "cleanups")
+                    work = self._run_all(_within.get() | {self})
+                    await shielded(work, CLEANUP_TIMEOUT + _SPARE, "cleanups", self._context())
                 finally:
                     self._turn.set_result(None)
                     self._turn = None
@@ -111,8 +118,13 @@ class Cleanups:
         if self._late:
             await asyncio.wait(self._late, timeout=CLEANUP_TIMEOUT + _SPARE)
 
-    async def _run_all(self) -> None:
-        _within.set(_within.get() | {self})
+    @property
+    def busy(self) -> bool:
+        """Whether callbacks run."""
+        return self._turn is not None or bool(self._late)
+
+    async def _run_all(self, within: frozenset[Cleanups]) -> None:
+        _within.set(within)
         end = asyncio.get_running_loop().time() + CLEANUP_TIMEOUT
         for callback in self._callbacks:
             work = _start(callback)

@@ -14,7 +14,7 @@ from telex._cleanup import CLEANUP_TIMEOUT
 from telex._dismissal import dismiss
 from telex._draining import drains_here, server_here, stops_here
 from telex._end import path_name
-from telex._link import Link
+from telex._progress import Progress
 from telex.close_codes import CloseCode, check_code
 from telex.standing import labels_of
 from telex.websockets import WebSocket, link_of
@@ -47,8 +47,8 @@ class Connections:
     def __init__(self, drain_timeout: float = 10.0) -> None:
         self._drain_timeout = drain_timeout
         self._server: weakref.ref[object] | None = None
-        self._open: dict[Link, tuple[WebSocket, asyncio.Task[Any] | None, object]] = {}
-        self._labelled: dict[tuple[str, Any], set[Link]] = {}
+        self._open: dict[Progress, tuple[WebSocket, asyncio.Task[Any] | None, object]] = {}
+        self._labelled: dict[tuple[str, Any], set[Progress]] = {}
         self._waiting: set[asyncio.Future[None]] = set()
         self._stopping: set[object] = set()
         self._closing: list[tuple[object, asyncio.Future[None]]] = []
@@ -73,7 +73,7 @@ class Connections:
 
     def find(self, **labels: Any) -> list[WebSocket]:
         """Return the connections that have all of these labels; without any, all connections."""
-        return [self._open[link][0] for link in self._found(labels)]
+        return [self._open[progress][0] for progress in self._found(labels)]
 
     async def close(
         self, *, code: int = CloseCode.POLICY_VIOLATION, reason: str = "", **labels: Any
@@ -81,7 +81,7 @@ class Connections:
         """Close the connections that have all of these labels; without any, all connections.
 
         Those that are not accepted yet are rejected with 403. Waits until their handlers have
-        ended, at most the time to stop (`drain_timeout`); one that calls it does not wait for
+        ended, at most the time to stop (`drain_timeout`); progress that calls it does not wait for
         itself. Cancelling it takes nothing back.
 
         Args:
@@ -97,19 +97,19 @@ class Connections:
         """
         check_code(code)
         found = self._found(labels)
-        ended = [link for link in found if self._dismiss(link, code, reason, status=403)]
-        await self._wait_without(set(ended), self._drain_timeout)
+        ended = {each for each in found if self._dismiss(each, code, reason, status=403)}
+        await self._wait_without(ended, self._drain_timeout)
         return len(ended)
 
-    def _found(self, labels: Mapping[str, Any]) -> list[Link]:
+    def _found(self, labels: Mapping[str, Any]) -> list[Progress]:
         if not labels:
             return list(self._open)
         sets = [self._labelled.get(label, set()) for label in labels.items()]
         smallest, *others = sorted(sets, key=len)
-        return [link for link in smallest if all(link in other for other in others)]
+        return [progress for progress in smallest if all(progress in other for other in others)]
 
-    def _dismiss(self, link: Link, code: int, reason: str, *, status: int) -> bool:
-        return dismiss(self._open[link][0], code, reason, status=status)
+    def _dismiss(self, progress: Progress, code: int, reason: str, *, status: int) -> bool:
+        return dismiss(self._open[progress][0], code, reason, status=status)
 
     # What connections call
 
@@ -119,34 +119,34 @@ class Connections:
         if self._server is None or self._server() is not server:
             self._server = weakref.ref(server)
             drains_here(self)
-        link = link_of(ws)
-        self._open[link] = (ws, asyncio.current_task(), server)
-        for label in labels_of(link).items():
-            self.label(link, label)
+        progress = link_of(ws).progress
+        self._open[progress] = (ws, asyncio.current_task(), server)
+        for label in labels_of(progress).items():
+            self.label(progress, label)
 
     def leave(self, ws: WebSocket) -> None:
         """Count it no more; its handler has ended."""
-        link = link_of(ws)
-        own = labels_of(link)
+        progress = link_of(ws).progress
+        own = labels_of(progress)
         for label in own.items():
-            self.unlabel(link, label)
+            self.unlabel(progress, label)
         own.clear()
-        self._open.pop(link, None)
+        self._open.pop(progress, None)
         if self._waiting:
             loop = asyncio.get_running_loop()
             for waiting in self._waiting:
                 if waiting.get_loop() is loop and not waiting.done():
                     waiting.set_result(None)
 
-    def label(self, link: Link, label: tuple[str, Any]) -> None:
+    def label(self, progress: Progress, label: tuple[str, Any]) -> None:
         """Let a connection be found by a label, if it is counted."""
-        if link in self._open:
-            self._labelled.setdefault(label, set()).add(link)
+        if progress in self._open:
+            self._labelled.setdefault(label, set()).add(progress)
 
-    def unlabel(self, link: Link, label: tuple[str, Any]) -> None:
+    def unlabel(self, progress: Progress, label: tuple[str, Any]) -> None:
         """Let it be found by the label no more."""
         having = self._labelled.get(label, set())
-        having.discard(link)
+        having.discard(progress)
         if not having:
             self._labelled.pop(label, None)
 
@@ -189,16 +189,16 @@ class Connections:
         end = loop.time() + time
         if self._tell(own):
             await asyncio.sleep(time * _NOTICE)
-        await self._close_in_batches(self._links_of(own), time * _SPREAD)
-        await self._wait_without(set(self._links_of(own)), max(end - loop.time(), 0))
+        await self._close_in_batches(self._those_of(own), time * _SPREAD)
+        await self._wait_without(set(self._those_of(own)), max(end - loop.time(), 0))
         return await self._cancel_the_rest(own, cleanup_timeout)
 
     def drained(self) -> None:
         """Let connections in again: the server has stopped, and another one may serve them."""
         self._stopping.discard(server_here())
 
-    def _links_of(self, servers: tuple[object, ...]) -> list[Link]:
-        return [link for link, (_, _, server) in [*self._open.items()] if server in servers]
+    def _those_of(self, servers: tuple[object, ...]) -> list[Progress]:
+        return [progress for progress, (_, _, server) in [*self._open.items()] if server in servers]
 
     def _tell(self, servers: tuple[object, ...]) -> bool:
         """Wake those who wait for the end of some servers; say whether there are any."""
@@ -209,27 +209,27 @@ class Connections:
             each.set_result(None)
         return bool(waiting)
 
-    async def _close_in_batches(self, links: list[Link], time: float) -> None:
+    async def _close_in_batches(self, those: list[Progress], time: float) -> None:
         """Close connections within that many seconds, some at a time at random moments.
 
         Their clients connect again, and shall not all do it at once.
         """
         loop = asyncio.get_running_loop()
         start = loop.time()
-        random.shuffle(links)
-        pause = time * _BATCH / max(len(links), 1)
-        for first in range(0, len(links), _BATCH):
+        random.shuffle(those)
+        pause = time * _BATCH / max(len(those), 1)
+        for first in range(0, len(those), _BATCH):
             if first:
                 moment = start + pause * (first / _BATCH - random.random())
                 await asyncio.sleep(max(moment - loop.time(), 0))
-            for link in links[first : first + _BATCH]:
-                if link in self._open:
-                    self._dismiss(link, CloseCode.SERVICE_RESTART, "", status=503)
+            for progress in those[first : first + _BATCH]:
+                if progress in self._open:
+                    self._dismiss(progress, CloseCode.SERVICE_RESTART, "", status=503)
 
     async def _cancel_the_rest(
         self, servers: tuple[object, ...], timeout: float
     ) -> list[asyncio.Task[Any]]:
-        opened = [self._open[link] for link in self._links_of(servers)]
+        opened = [self._open[progress] for progress in self._those_of(servers)]
         handlers = {
             task: ws
             for ws, task, _ in opened
@@ -248,13 +248,13 @@ class Connections:
             )
         return list(rest)
 
-    async def _wait_without(self, links: set[Link], timeout: float) -> None:
+    async def _wait_without(self, those: set[Progress], timeout: float) -> None:
         """Wait until the handlers of some connections have ended, the current one aside."""
         loop, current = asyncio.get_running_loop(), asyncio.current_task()
         try:
             async with asyncio.timeout(timeout):
-                for link in links:
-                    while link in self._open and self._open[link][1] is not current:
+                for progress in those:
+                    while progress in self._open and self._open[progress][1] is not current:
                         # Of this loop: an event would belong to that of its first waiter for ever.
                         changed = loop.create_future()
                         self._waiting.add(changed)

@@ -75,7 +75,7 @@ def dismiss(
     if progress.application is Phase.CONNECTED:
         close_when_accepted()
     else:
-        link.outlet.farewell = asyncio.get_running_loop().create_task(
+        link.outlet.errand = asyncio.get_running_loop().create_task(
             deny(), name="telex dismissal", context=progress.own_context()
         )
     return True

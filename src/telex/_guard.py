@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Hashable
 from http import HTTPStatus
 from typing import Final
 
@@ -18,11 +17,11 @@ from telex._dismissal import dismiss
 from telex._end import path_name, peer_name
 from telex._rounds import Rounds, rounds
 from telex._settings import Settings
-from telex._slots import Slots
+from telex._slots import Client, Slots, client_of
 from telex._source import MAX_MESSAGES
 from telex._state import Phase
 from telex.close_codes import CloseCode
-from telex.websockets import WebSocket, link_of
+from telex.websockets import WebSocket, face_of, link_of
 
 log: Final = logging.getLogger("telex")
 
@@ -44,7 +43,7 @@ class Guard:
         self._ws = ws
         self._link = link_of(ws)
         self._settings = settings
-        self._client: Hashable = None
+        self._client: Client | None = None
         self._taken: list[Slots] | None = None
         self._rounds: Rounds | None = None
         self._due = 0.0
@@ -86,14 +85,14 @@ class Guard:
             self._settings.connections.leave(self._ws)
 
     def _take_slots(self) -> HTTPStatus | None:
-        all_slots = self._settings.slots
+        ws, face, all_slots = self._ws, self._settings.websocket_class, self._settings.slots
         if any(slots.tells_clients_apart for slots in all_slots):
-            self._client = self._settings.client_key(self._ws)
+            key = self._settings.client_key(ws if face is None else face_of(ws, face))
+            self._client = client_of(key)
         self._taken = []
         for slots in all_slots:
             refused = slots.take(self._client)
             if refused is not None:
-                ws = self._ws
                 log.info(
                     "%s is refused at %s: %s",
                     peer_name(ws.scope),

@@ -136,9 +136,19 @@ def _heartbeat_of(beat: Any) -> Heartbeat:
     return Heartbeat(interval, timeout)
 
 
-def _check_positive(name: str, value: Any) -> None:
+def _check_number(name: str, value: Any, expected: str = "a number") -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be {expected}, not {value!r}")
+    try:
+        # Event loops count in floats, also where an int was given.
+        float(value)
+    except OverflowError:
+        # Its digits may be too many to be shown.
+        raise ValueError(f"{name} must be {expected}, not an int beyond floats") from None
+
+
+def _check_positive(name: str, value: Any) -> None:
+    _check_number(name, value)
     if not value > 0:
         raise ValueError(f"{name} must be above 0, not {value!r}")
 
@@ -152,7 +162,8 @@ def _check_whole(name: str, value: Any) -> None:
 def _check_key(key: Any) -> None:
     if not callable(key):
         raise TypeError(f"client_key must be callable, not {key!r}")
-    if inspect.iscoroutinefunction(key):
+    # What is only found out by calling it is refused by `client_of`.
+    if inspect.iscoroutinefunction(key) or inspect.iscoroutinefunction(type(key).__call__):
         raise TypeError(f"client_key must be a plain function, not async: {key!r}")
 
 
@@ -160,7 +171,27 @@ def check_grace(seconds: float | None) -> None:
     """Make sure that `disconnect_grace` can be used.
 
     Raises:
+        TypeError: It is neither a number nor `None`.
         ValueError: It is negative.
     """
-    if seconds is not None and not seconds >= 0:
-        raise ValueError(f"disconnect_grace must be seconds or None, not {seconds!r}")
+    if seconds is not None:
+        _check_seconds("disconnect_grace", seconds, "a number of seconds, at least 0, or None")
+
+
+def check_drain_timeout(seconds: float) -> None:
+    """Make sure that `drain_timeout` can be used.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative or infinite: a server that stops does not wait for ever.
+    """
+    expected = "a finite number of seconds, at least 0"
+    _check_seconds("drain_timeout", seconds, expected)
+    if seconds == math.inf:
+        raise ValueError(f"drain_timeout must be {expected}, not {seconds!r}")
+
+
+def _check_seconds(name: str, seconds: Any, expected: str) -> None:
+    _check_number(name, seconds, expected)
+    if not seconds >= 0:
+        raise ValueError(f"{name} must be {expected}, not {seconds!r}")

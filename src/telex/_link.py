@@ -21,6 +21,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
+from telex._acceptance import complete, complete_later
 from telex._cleanup import Cleanups
 from telex._inbox import Inbox
 from telex._outlet import Outlet
@@ -73,7 +74,6 @@ class Link:
         "inbox",
         "outlet",
         "progress",
-        "supervised",
     )
 
     def __init__(
@@ -84,20 +84,20 @@ class Link:
         self._rewired: list[Link] = []
         self._drains: asyncio.Lock | None = None
         self.end_hook: EndHook | None = None
-        self.supervised = False
-        """Whether a life cycle runs the handler and will end the connection."""
         self.progress: Progress = Progress() if base is None else base.progress
-        self.cleanups: Cleanups = Cleanups() if base is None else base.cleanups
+        progress = self.progress
+        own = progress.cleanup_context
+        self.cleanups: Cleanups = Cleanups(own) if base is None else base.cleanups
         channel: FrameChannel | None = (scope.get("extensions") or {}).get(FRAMES_EXTENSION)
         self.channel = channel
         links = () if base is None else base.links
         shared = next((link.inbox for link in links if link._reads_from(receive)), None)
         self.inbox: Inbox = shared or Inbox(
-            self._source(receive, wrapped=base is not None), self.progress, self.cleanups.run
+            self._source(receive, wrapped=base is not None), progress, self.cleanups.run
         )
-        if self.progress.filters_in:
+        if progress.filters_in:
             self.inbox.filter()
-        self.outlet = Outlet(
+        self.outlet: Outlet = Outlet(
             send,
             channel if channel is not None and send == channel.asgi_send else None,
             self.inbox,
@@ -171,20 +171,20 @@ class Link:
         progress.going(message)
         progress.client = Phase.CONNECTED
         try:
-            await self.outlet.transmit(message)
-        except WebSocketDisconnect:
-            raise
-        except Exception:
-            progress.not_accepted()
-            raise
+            try:
+                await self.outlet.transmit(message)
+            except Exception as exc:
+                if not isinstance(exc, WebSocketDisconnect):
+                    progress.not_accepted()
+                raise
+            progress.subprotocol = message.get("subprotocol")
+            progress.accepted()
+            await complete(progress)
         except asyncio.CancelledError:
             # Nobody knows how far it came. Servers complete what they have begun.
             progress.accepted()
+            self.outlet.errand = complete_later(progress)
             raise
-        progress.subprotocol = message.get("subprotocol")
-        progress.accepted()
-        while progress.on_accept:
-            await progress.on_accept.pop(0)()
 
     async def _take_connect(self) -> Message:
         # Marked first: should this be cancelled with the event in flight, a second accept must

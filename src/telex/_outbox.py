@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
@@ -68,6 +69,7 @@ class Outbox:
             to make room for a message in that time.
 
     Raises:
+        TypeError: A timeout that is no number.
         ValueError: A bound below 1, an unknown policy, a code that may not be sent.
     """
 
@@ -80,14 +82,18 @@ class Outbox:
     def __post_init__(self) -> None:
         for name in ("max_messages", "max_bytes"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"Outbox({name}=…) must be an int of at least 1, not {value!r}")
         if self.policy not in get_args(Policy):
             known = ", ".join(map(repr, get_args(Policy)))
             raise ValueError(f"Outbox(policy=…) must be one of {known}, not {self.policy!r}")
-        if self.timeout is not None and not self.timeout > 0:
-            raise ValueError(f"Outbox(timeout=…) must be above 0 or None, not {self.timeout!r}")
-        if self.timeout == math.inf:
+        timeout = math.inf if self.timeout is None else self.timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise TypeError(f"Outbox(timeout=…) must be a number or None, not {timeout!r}")
+        if not timeout > 0:
+            raise ValueError(f"Outbox(timeout=…) must be above 0 or None, not {timeout!r}")
+        # Infinity, or an int that no float holds, with which event loops cannot count.
+        if timeout > sys.float_info.max:
             object.__setattr__(self, "timeout", None)
         object.__setattr__(self, "close_code", check_code(self.close_code))
 

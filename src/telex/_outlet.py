@@ -57,7 +57,7 @@ class Outlet(Waiting):
         scope: Of the connection. It tells of the server's buffer and names the client; not held.
     """
 
-    __slots__ = ("_closing", "_inbox", "_send", "farewell")
+    __slots__ = ("_closing", "_inbox", "_send", "errand")
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class Outlet(Waiting):
         self._send = _marked(send, inbox.progress) if wrapped else send
         self._inbox = inbox
         self._closing: asyncio.Task[None] | None = None
-        self.farewell: asyncio.Task[None] | None = None
-        """Ends the connection from outside of the handler; `None` while nobody does."""
+        self.errand: asyncio.Task[None] | None = None
+        """What is done in place of the handler, a denial or the rest of an accept; else `None`."""
 
     def write(self, data: str | bytes) -> Awaitable[None] | None:
         """Send one message, after those that `write_nowait` put into the queue.
@@ -279,9 +279,14 @@ class Outlet(Waiting):
     def dismiss(self) -> Iterator[asyncio.Task[None] | None]:
         """End the tasks; yield those that have to be waited for."""
         self.rest()
-        yield self.farewell
+        yield self.errand
         yield self._closing
         yield self.discard()
+
+    @property
+    def ending(self) -> bool:
+        """Whether a task ends the connection."""
+        return any(task and not task.done() for task in (self._closing, self.errand))
 
     async def _flush(self) -> None:
         """Wait for what is in the queue, five seconds at most; then throw it away."""

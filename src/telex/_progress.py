@@ -68,6 +68,7 @@ class Progress:
         dismissed: The connection is ended from outside of its handler.
         connect_taken: Somebody has read, or is reading, the `websocket.connect`.
         subprotocol: The accepted subprotocol.
+        supervised: A life cycle runs the handler and will end the connection.
         on_accept: Awaited once, in order, right after the accept went out; `None` for nothing.
         told: The application was told that the peer is gone without reading up to the end.
         watchers: Called when the peer is known to be gone, and when we close.
@@ -93,6 +94,7 @@ class Progress:
         "record",
         "sent",
         "subprotocol",
+        "supervised",
         "told",
         "watchers",
     )
@@ -109,6 +111,7 @@ class Progress:
         self.handed_out = False
         self.informed = False
         self.subprotocol: str | None = None
+        self.supervised = False
         self.told = False
         self.on_accept: list[Callable[[], Awaitable[None]]] | None = None
         self.filters_in: tuple[Filter, ...] = ()
@@ -141,6 +144,11 @@ class Progress:
         Cleanups and ASGI middlewares find in it what was there when the route was called.
         """
         return self.context.copy()
+
+    def cleanup_context(self) -> Context | None:
+        """Return that for the cleanups; `None`, the caller's, where the handler finds the end."""
+        found_by_it = not self.supervised or handling.get() is self
+        return None if found_by_it else self.own_context()
 
     def came(self, message: Message) -> None:
         """Take note of an event from the server; raises when it is not legal now."""

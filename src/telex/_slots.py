@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Hashable, Mapping
 from http import HTTPStatus
 from typing import Any, Self
+
+
+class Client:
+    """The client of one connection, by what tells it apart from others.
+
+    That is an object of the application, and its hash may change. It is asked for here and never
+    again: what was counted can be found when the connection leaves.
+
+    Args:
+        key: What tells clients apart.
+    """
+
+    __slots__ = ("_hash", "_key", "counts")
+
+    def __init__(self, key: Hashable) -> None:
+        self._key = key
+        self._hash = hash(key)
+        self.counts: dict[Slots, _Count] = {}
+        """Where the connection is counted for its client."""
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Client) and (self._key is other._key or self._key == other._key)
+
+
+class _Count:
+    """The connections of one client, which is known by the first of them."""
+
+    __slots__ = ("connections", "first")
+
+    def __init__(self, first: Client) -> None:
+        self.first = first
+        self.connections = 0
 
 
 class Slots:
@@ -20,7 +56,7 @@ class Slots:
         self._total = total
         self._per_client = per_client
         self._taken = 0
-        self._of_client: dict[Hashable, int] = {}
+        self._of_client: dict[Client, _Count] = {}
 
     @classmethod
     def of(cls, limits: Mapping[str, Any]) -> Self | None:
@@ -46,29 +82,50 @@ class Slots:
         """How many clients are counted now."""
         return len(self._of_client)
 
-    def take(self, client: Hashable) -> HTTPStatus | None:
+    def take(self, client: Client | None) -> HTTPStatus | None:
         """Count a connection, which has to be given back; or return why there may not be one.
 
         Args:
-            client: What tells clients apart; `None` is not counted for a client.
+            client: Its client, no other connection's object; `None` is not counted for one.
         """
         if self._taken >= self._total:
             return HTTPStatus.SERVICE_UNAVAILABLE
         if client is not None and self.tells_clients_apart:
-            own = self._of_client.get(client, 0)
-            if own >= self._per_client:
+            count = self._of_client.get(client)
+            if count is None:
+                count = self._of_client[client] = _Count(client)
+            elif count.connections >= self._per_client:
                 return HTTPStatus.TOO_MANY_REQUESTS
-            self._of_client[client] = own + 1
+            count.connections += 1
+            client.counts[self] = count
         self._taken += 1
         return None
 
-    def give_back(self, client: Hashable) -> None:
+    def give_back(self, client: Client | None) -> None:
         """Count a connection no more that was counted for this client."""
         self._taken -= 1
-        if client is not None and self.tells_clients_apart:
-            left = self._of_client.pop(client) - 1
-            if left:
-                self._of_client[client] = left
+        count = None if client is None else client.counts.pop(self, None)
+        if count is not None:
+            count.connections -= 1
+            if not count.connections:
+                del self._of_client[count.first]
+
+
+def client_of(key: Any) -> Client | None:
+    """Return the client of one connection by what `client_key` returned, `None` for none.
+
+    Raises:
+        TypeError: It cannot be counted by that.
+    """
+    if inspect.isawaitable(key):
+        if inspect.iscoroutine(key):
+            # Without a warning that nobody has awaited it.
+            key.close()
+        raise TypeError(f"client_key must be a plain function, not async: it returned {key!r}")
+    try:
+        return None if key is None else Client(key)
+    except TypeError as exc:
+        raise TypeError(f"client_key must return something hashable, not {key!r}") from exc
 
 
 def client_host(connection: Any) -> Any:

@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 
 from telex._connections import Connections
 from telex._lifespan import LifespanContext, inner_lifespan, serve_lifespan
-from telex._limits import LimitOptions, check_grace
+from telex._limits import LimitOptions, check_drain_timeout, check_grace
 from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings, limit_settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
@@ -78,7 +78,9 @@ class App:
             that is named in `Depends`. Looked at for each connection.
 
     Raises:
-        ValueError: A negative `disconnect_grace`, or something that is no origin.
+        TypeError: A `disconnect_grace` or `drain_timeout` that is no number.
+        ValueError: One of them is negative, or the `drain_timeout` infinite; or something that is
+            no origin.
     """
 
     websocket_class: ClassVar[type[WebSocket]] = WebSocket
@@ -104,6 +106,7 @@ class App:
         **limits: Unpack[LimitOptions],
     ) -> None:
         check_grace(disconnect_grace)
+        check_drain_timeout(drain_timeout)
         check_codecs(codec, codecs)
         self.connections = Connections(drain_timeout)
         self.state = State()

@@ -72,8 +72,10 @@ class Frames(Iterating):
     async def send_text(self, data: str) -> None:
         """Send one text message.
 
-        Waits while the server says that its buffer is full. Several tasks may send; messages go
-        out in the order of the calls. When it is cancelled the message may have been sent.
+        Waits while the server says that its buffer is full. With the policy `"drop_newest"` a
+        message that finds the outbox full is dropped instead, see `Outbox`. Several tasks may send;
+        messages go out in the order of the calls. When it is cancelled the message may have been
+        sent.
 
         Args:
             data: The text, `""` for an empty message.
@@ -91,7 +93,7 @@ class Frames(Iterating):
     async def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send one binary message.
 
-        Waits, is cancelled and orders like `send_text`.
+        Waits, drops, is cancelled and orders like `send_text`.
 
         Args:
             data: The payload; a `bytearray` or `memoryview` is copied first.
@@ -108,7 +110,7 @@ class Frames(Iterating):
     async def send_json(self, data: Any, mode: Mode = "text") -> None:
         """Send a value as JSON: compact, characters beyond ASCII as they are.
 
-        Waits, is cancelled and orders like `send_text`. Encodes before it sends anything.
+        Waits, drops, is cancelled and orders like `send_text`. Encodes before it sends anything.
 
         Args:
             data: What `json.dumps` takes.

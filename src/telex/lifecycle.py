@@ -32,6 +32,7 @@ from telex._guard import Guard
 from telex._link import LINK_KEY, EndHook
 from telex._progress import handling
 from telex._settings import Overrides, Settings, settings_of
+from telex._source import STOP_TIMEOUT
 from telex._state import Phase
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._uncancelled import Uncancelled
@@ -49,6 +50,9 @@ Endpoint = Callable[[], Awaitable[object]]
 
 GOODBYE_TIMEOUT: Final = 1.0
 """Seconds the close frame may take when the handler is cancelled."""
+
+ENDING_TIMEOUT: Final = STOP_TIMEOUT + CLEANUP_TIMEOUT + 2.0
+"""Seconds the end may take that somebody else has begun; its parts have limits of their own."""
 
 
 def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> ASGIApp:
@@ -68,9 +72,11 @@ def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> AS
         settings = settings_of(scope)
         cls = settings.websocket_class
         token = current.set(ws if cls is None else face_of(ws, cls))
-        link.supervised = True
-        # Those of the middlewares are in it.
-        link.progress.context = contextvars.copy_context()
+        progress = link.progress
+        progress.supervised = True
+        # What the middlewares have set is in it.
+        progress.context = contextvars.copy_context()
+        called = handling.set(progress)
         guard = Guard(ws, settings)
         try:
             refused = guard.enter()
@@ -82,7 +88,11 @@ def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> AS
             # `_run` raises none: a function of the application that is asked by a limit.
             await _ended(ws, exc, settings)
         finally:
+            if link.outlet.ending or link.cleanups.busy:
+                # Somebody else does. It counts until then.
+                await shielded(link.finish(), ENDING_TIMEOUT, "the end of a connection")
             guard.leave()
+            handling.reset(called)
             current.reset(token)
             if owner:
                 await conclude(scope, link)
@@ -105,13 +115,11 @@ async def _run(endpoint: Endpoint, ws: WebSocket, settings: Settings) -> None:
     requests = _cancel_requests()
     # The innermost application decides, but the link is as old as the outermost.
     link_of(ws).outlet.bounds = settings.outbox
-    called = handling.set(link_of(ws).progress)
     watch.arm()
     try:
         try:
             _check_result(await endpoint(), ws)
         finally:
-            handling.reset(called)
             watch.disarm()
             client_left = watch.fired > 0
             watch.settle()
@@ -144,7 +152,11 @@ async def _ended(ws: WebSocket, failure: BaseException | None, settings: Setting
     if progress.dismissed and failure is not None and _is_closed(failure):
         # The handler was told that somebody else has closed.
         failure = None
+    errand = link_of(ws).outlet.errand
     try:
+        if errand is not None and not errand.done():
+            # How the connection ends has been decided elsewhere.
+            await asyncio.wait((errand,))
         if failure is None and progress.over:
             return
         await _deliver_known_end(ws)

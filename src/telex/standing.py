@@ -10,6 +10,7 @@ import time
 from typing import Any, Final
 
 from telex._link import Link
+from telex._progress import Progress
 from telex._settings import settings_of
 from telex._source import AsgiSource
 from telex._state import WebSocketState, public_state
@@ -84,7 +85,7 @@ class Standing:
 
     @property
     def dropped(self) -> int:
-        """Messages of `send_nowait` that were refused or thrown away."""
+        """Messages that were refused or thrown away."""
         return self._link.outlet.dropped
 
     # What the application knows of it
@@ -92,7 +93,7 @@ class Standing:
     @property
     def labels(self) -> dict[str, Any]:
         """What `label` was told; a copy, and empty when the connection is over."""
-        return dict(labels_of(self._link))
+        return dict(labels_of(self._link.progress))
 
     def label(self, **labels: Any) -> None:
         """Say what `app.connections` shall find the connection by: `ws.label(user="7")`.
@@ -109,18 +110,18 @@ class Standing:
         """
         for value in labels.values():
             hash(value)
-        link, connections = self._link, settings_of(self.scope).connections
-        if connections is None or link.progress.over:
+        progress, connections = self._link.progress, settings_of(self.scope).connections
+        if connections is None or progress.over:
             return
-        if link.progress.bound is None:
-            link.progress.bound = {}
-        own = link.progress.bound.setdefault(_LABELS, {})
+        if progress.bound is None:
+            progress.bound = {}
+        own = progress.bound.setdefault(_LABELS, {})
         for name, value in labels.items():
             if name in own:
-                connections.unlabel(link, (name, own.pop(name)))
+                connections.unlabel(progress, (name, own.pop(name)))
             if value is not None:
                 own[name] = value
-                connections.label(link, (name, value))
+                connections.label(progress, (name, value))
 
     @property
     def expires_at(self) -> float | None:
@@ -166,9 +167,9 @@ class Standing:
             await asyncio.wait(waiting)
 
 
-def labels_of(link: Link) -> dict[str, Any]:
+def labels_of(progress: Progress) -> dict[str, Any]:
     """Return the labels of a connection, as they are kept; for `Connections`."""
-    own: dict[str, Any] = (link.progress.bound or {}).get(_LABELS, {})
+    own: dict[str, Any] = (progress.bound or {}).get(_LABELS, {})
     return own
 
 
@@ -214,8 +215,8 @@ class _Expiry:
             progress.on_accept.append(self._accepted)
 
     async def _accepted(self) -> None:
-        # Not in the middle of `accept`, and in a context that may be entered.
-        asyncio.get_running_loop().call_soon(self._look, context=contextvars.Context())
+        # Before the handler goes on, which might send.
+        self._look()
 
 
 def epoch_seconds(moment: float | dt.datetime | None) -> float:
