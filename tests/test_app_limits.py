@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.middleware import Middleware
 
 from channel import PATHS, FakeChannel, triple_over
 from opened import soon, turns, until
@@ -19,6 +20,7 @@ from telex import _guard as guard_module
 from telex._guard import _BURST
 from telex._limits import PING, Heartbeat
 from telex._source import MAX_MESSAGES
+from telex._types import ASGIApp, Receive, Scope, Send
 from telex.websockets import link_of
 
 GRACE = 0.05
@@ -169,11 +171,14 @@ async def test_the_key_of_an_application_counts_in_its_routes_unless_they_have_o
 async def test_who_was_accepted_by_a_middleware_is_closed_with_1013(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Accepts:
-        async def on_handshake(self, ws: WebSocket) -> None:
-            await ws.accept()
+    def accepting(app: ASGIApp) -> ASGIApp:
+        async def accepts(scope: Scope, receive: Receive, send: Send) -> None:
+            await WebSocket(scope, receive, send).accept()
+            await app(scope, receive, send)
 
-    app = App(connection_middleware=[Accepts()], max_connections=1)
+        return accepts
+
+    app = App(middleware=[Middleware(accepting)], max_connections=1)
 
     @app.websocket("/")
     async def handler(ws: WebSocket) -> None:

@@ -96,7 +96,19 @@ class Pulse:
         clock: The time now; the event loop is not late by it.
     """
 
-    __slots__ = ("_asked", "_beat", "_due", "_heard", "_pinged", "_seen", "_source", "_ws", "sent")
+    __slots__ = (
+        "_asked",
+        "_beat",
+        "_due",
+        "_heard",
+        "_pinged",
+        "_seen",
+        "_source",
+        "_taken",
+        "_waited",
+        "_ws",
+        "sent",
+    )
 
     def __init__(self, ws: WebSocket, beat: Heartbeat, clock: float) -> None:
         source = link_of(ws).inbox.source
@@ -109,6 +121,9 @@ class Pulse:
         self._pinged: float | None = None
         self._due = 0
         self._heard = False
+        # Whether anything waited for the client when it was asked, and what it had taken then.
+        self._waited = False
+        self._taken = 0
         self.sent = 0
         """How many pings were sent, which are no messages of the application."""
         source.heard = self._hears
@@ -120,9 +135,13 @@ class Pulse:
     def visit(self, clock: float) -> None:
         """Ask when it is time to; close when there was no answer."""
         if self._heard or self._is_deaf():
-            self._heard, self._seen, self._asked = False, clock, None
+            self._heard, self._seen, self._asked, self._pinged = False, clock, None, None
         elif self._asked is not None:
-            if clock - self._asked >= self._beat.timeout:
+            if clock - self._asked < self._beat.timeout:
+                return
+            if self._takes():
+                self._seen, self._asked = clock, None
+            else:
                 dismiss(self._ws, CloseCode.INTERNAL_ERROR, "heartbeat timeout")
         elif clock - self._seen >= self._beat.interval:
             self._ask(clock)
@@ -131,13 +150,25 @@ class Pulse:
         """Whether an answer would not be heard: nobody reads, or somebody past us."""
         return self._source.full or link_of(self._ws).progress.handed_out
 
+    def _takes(self) -> bool:
+        """Whether the client has taken what waited since it was asked: the ping is behind that.
+
+        What need not wait says nothing: the kernels take it, whether or not anybody reads it.
+        """
+        outlet = link_of(self._ws).outlet
+        return (self._waited or outlet.waits) and outlet.flow()[0] > self._taken
+
     def _ask(self, clock: float) -> None:
         assert self._beat.ping is not None
+        outlet = link_of(self._ws).outlet
+        waited = outlet.waits
         # Only now: before, code that awaits the server's own `receive` may still come.
         self._source.start()
         if self._ws.send_nowait(self._beat.ping):
             self._asked = clock
-            self._pinged = asyncio.get_running_loop().time()
+            self._waited, self._taken = waited, outlet.flow()[0]
+            if self._pinged is None:
+                self._pinged = asyncio.get_running_loop().time()
             self._due += 1
             self.sent += 1
 

@@ -124,13 +124,14 @@ class Connections:
         for label in labels_of(progress).items():
             self.label(progress, label)
 
-    def leave(self, ws: WebSocket) -> None:
-        """Count it no more; its handler has ended."""
+    def leave(self, ws: WebSocket, *, goes_on: bool = False) -> None:
+        """Count it no more; its handler has ended, unless it goes on and keeps its labels."""
         progress = link_of(ws).progress
         own = labels_of(progress)
         for label in own.items():
             self.unlabel(progress, label)
-        own.clear()
+        if not goes_on:
+            own.clear()
         self._open.pop(progress, None)
         if self._waiting:
             loop = asyncio.get_running_loop()

@@ -8,12 +8,17 @@ from contextvars import Context
 from typing import Final
 from urllib.parse import quote
 
+from telex._cleanup import CLEANUP_TIMEOUT, shielded
 from telex._link import LINK_KEY, Link
 from telex._progress import Progress
+from telex._source import STOP_TIMEOUT
 from telex._types import Scope
 
 log: Final = logging.getLogger("telex.connection")
 """One line per connection, at level INFO."""
+
+_ENDING_TIMEOUT: Final = STOP_TIMEOUT + CLEANUP_TIMEOUT + 2.0
+"""Seconds for an end that somebody else has begun; its parts have limits of their own."""
 
 _LONGEST: Final = 300
 """Characters of what a client has chosen that a log line shows."""
@@ -33,6 +38,15 @@ async def conclude(scope: Scope, link: Link) -> None:
         _let_go(link)
         if log.isEnabledFor(logging.INFO):
             _write_line(scope, link.progress)
+
+
+async def ended_elsewhere(link: Link) -> None:
+    """Wait until what somebody else has begun to end has come to its end, with its cleanups.
+
+    A cancellation is raised afterwards.
+    """
+    if link.outlet.ending or link.cleanups.busy:
+        await shielded(link.finish(), _ENDING_TIMEOUT, "the end of a connection")
 
 
 def _let_go(link: Link) -> None:

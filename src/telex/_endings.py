@@ -10,6 +10,7 @@ from telex.exceptions import (
     WebSocketDisconnect,
     WebSocketException,
     WebSocketExpectError,
+    WebSocketHandshakeError,
 )
 
 
@@ -27,6 +28,13 @@ def essence(exc: BaseException) -> BaseException:
             return exc
         exc = (rest or gone or exc).exceptions[0]
     return exc
+
+
+def is_closed(exc: BaseException) -> bool:
+    """Say whether it says no more than that the connection is over, however many found out."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(WebSocketHandshakeError)[1] is None
+    return isinstance(exc, WebSocketHandshakeError)
 
 
 def ending(exc: BaseException) -> tuple[int, str]:

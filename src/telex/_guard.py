@@ -49,8 +49,11 @@ class Guard:
         self._due = 0.0
         self._checks: Checks | None = None
 
-    def enter(self) -> HTTPStatus | None:
+    def enter(self, *, early: bool = False) -> HTTPStatus | None:
         """Let the connection in, or say with what it is to be refused; call `leave` either way.
+
+        Args:
+            early: Its route is not known yet; messages are not counted.
 
         Raises:
             Exception: What `client_key` raised.
@@ -65,12 +68,19 @@ class Guard:
                 return refused
         if connections is not None:
             connections.enter(self._ws)
-        self._limit_messages()
+        if settings.max_message_size < math.inf:
+            self._link.inbox.source.limit_size(int(settings.max_message_size), self._too_big)
+        if not early:
+            self._limit_messages()
         self._limit_times()
         return None
 
-    def leave(self) -> None:
-        """Give everything back; the handler has ended. Calling it again does nothing."""
+    def leave(self, *, goes_on: bool = False) -> None:
+        """Give everything back; the handler has ended. Calling it again does nothing.
+
+        Args:
+            goes_on: It has not: the connection goes on to its route, where it enters again.
+        """
         if self._rounds is not None:
             self._rounds.discard(self)
         if self._checks is not None:
@@ -79,10 +89,10 @@ class Guard:
         on_accept = self._link.progress.on_accept
         if on_accept and self._accepted in on_accept:
             on_accept.remove(self._accepted)
+        if self._settings.connections is not None:
+            self._settings.connections.leave(self._ws, goes_on=goes_on)
         while self._taken:
             self._taken.pop().give_back(self._client)
-        if self._settings.connections is not None:
-            self._settings.connections.leave(self._ws)
 
     def _take_slots(self) -> HTTPStatus | None:
         ws, face, all_slots = self._ws, self._settings.websocket_class, self._settings.slots
@@ -104,12 +114,9 @@ class Guard:
         return None
 
     def _limit_messages(self) -> None:
-        settings, inbox = self._settings, self._link.inbox
-        if settings.max_message_size < math.inf:
-            inbox.source.limit_size(int(settings.max_message_size), self._too_big)
-        if settings.max_messages_per_second < math.inf:
-            bucket = Bucket(settings.max_messages_per_second)
-            inbox.admit(bucket.passed, lambda: bucket.take() or self._too_many())
+        if self._settings.max_messages_per_second < math.inf:
+            bucket = Bucket(self._settings.max_messages_per_second)
+            self._link.inbox.admit(bucket.passed, lambda: bucket.take() or self._too_many())
 
     def _limit_times(self) -> None:
         settings, link = self._settings, self._link
@@ -123,7 +130,8 @@ class Guard:
         if settings.handshake_timeout < math.inf:
             self._rounds = rounds(settings.handshake_timeout / PRECISION)
             self._rounds.add(self)
-            self._due = self._rounds.clock + self._rounds.step + settings.handshake_timeout
+            left = settings.handshake_timeout - (time.monotonic() - progress.began)
+            self._due = self._rounds.clock + self._rounds.step + left
         if settings.has_checks:
             progress.on_accept = [*(progress.on_accept or ()), self._accepted]
 

@@ -73,15 +73,19 @@ class DisconnectWatch:
         self.fired = 0
         """How often the handler was cancelled."""
 
-    def arm(self) -> None:
-        """Begin to watch, for the current task."""
+    def arm(self, *, asks: bool = True) -> None:
+        """Begin to watch, for the current task.
+
+        Args:
+            asks: Whether to ask for the end over plain ASGI; not where others may read.
+        """
         if self._grace is None or self._grace == math.inf:
             return
         self._task = asyncio.current_task()
         self._link.progress.watchers.append(self._noticed)
         if self._link.inbox.source.closed is not None:
             self._noticed()
-        elif isinstance(self._link.inbox.source, AsgiSource):
+        elif asks and isinstance(self._link.inbox.source, AsgiSource):
             self._rounds = rounds(self._grace * _BLIND)
             self._rounds.add(self)
 

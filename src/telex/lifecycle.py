@@ -22,25 +22,23 @@ import contextvars
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Final
 
 from telex._cleanup import CLEANUP_TIMEOUT, shielded
-from telex._end import conclude, path_name, peer_name
+from telex._end import conclude, ended_elsewhere, path_name, peer_name
+from telex._endings import is_closed
 from telex._failures import report
 from telex._guard import Guard
 from telex._link import LINK_KEY, EndHook
 from telex._progress import handling
 from telex._settings import Overrides, Settings, settings_of
-from telex._source import STOP_TIMEOUT
 from telex._state import Phase
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._uncancelled import Uncancelled
 from telex._watch import DisconnectWatch
 from telex.close_codes import CloseCode
 from telex.context import current
-from telex.exceptions import WebSocketHandshakeError
-from telex.middleware.errors import answer, deny_or_close
+from telex.middleware.errors import answer, deny_or_close, refuse
 from telex.websockets import WebSocket, face_of, link_of
 
 log: Final = logging.getLogger("telex")
@@ -50,9 +48,6 @@ Endpoint = Callable[[], Awaitable[object]]
 
 GOODBYE_TIMEOUT: Final = 1.0
 """Seconds the close frame may take when the handler is cancelled."""
-
-ENDING_TIMEOUT: Final = STOP_TIMEOUT + CLEANUP_TIMEOUT + 2.0
-"""Seconds the end may take that somebody else has begun; its parts have limits of their own."""
 
 
 def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> ASGIApp:
@@ -83,14 +78,12 @@ def connection_app(endpoint: Endpoint, overrides: Overrides | None = None) -> AS
             if refused is None:
                 await _run(endpoint, ws, settings)
             else:
-                await _refuse(ws, refused)
+                await refuse(ws, refused)
         except Exception as exc:
             # `_run` raises none: a function of the application that is asked by a limit.
             await _ended(ws, exc, settings)
         finally:
-            if link.outlet.ending or link.cleanups.busy:
-                # Somebody else does. It counts until then.
-                await shielded(link.finish(), ENDING_TIMEOUT, "the end of a connection")
+            await ended_elsewhere(link)
             guard.leave()
             handling.reset(called)
             current.reset(token)
@@ -105,16 +98,13 @@ def on_end(hook: EndHook) -> None:
     link_of(current.get()).end_hook = hook
 
 
-async def _refuse(ws: WebSocket, status: HTTPStatus) -> None:
-    code = CloseCode.TRY_AGAIN_LATER
-    await deny_or_close(ws, code, status.phrase, status=status, body=status.phrase)
-
-
 async def _run(endpoint: Endpoint, ws: WebSocket, settings: Settings) -> None:
     watch = DisconnectWatch(ws.scope, link_of(ws), settings.disconnect_grace)
     requests = _cancel_requests()
     # The innermost application decides, but the link is as old as the outermost.
     link_of(ws).outlet.bounds = settings.outbox
+    # Those in front of it may know more.
+    link_of(ws).progress.informed = False
     watch.arm()
     try:
         try:
@@ -149,7 +139,7 @@ def _cancel_requests() -> int:
 async def _ended(ws: WebSocket, failure: BaseException | None, settings: Settings) -> None:
     """The handler has come to its end: see to it that the connection does too."""
     progress = link_of(ws).progress
-    if progress.dismissed and failure is not None and _is_closed(failure):
+    if progress.dismissed and failure is not None and is_closed(failure):
         # The handler was told that somebody else has closed.
         failure = None
     errand = link_of(ws).outlet.errand
@@ -218,13 +208,6 @@ async def _call_end_hook(ws: WebSocket, code: int | None = None) -> None:
         await Uncancelled(work, CLEANUP_TIMEOUT, "on_disconnect")
     except Exception as exc:
         report(exc, "error after the end of %s for %s", path_name(ws.scope), peer_name(ws.scope))
-
-
-def _is_closed(failure: BaseException) -> bool:
-    """Whether it says no more than that the connection is over, however many tasks found out."""
-    if isinstance(failure, BaseExceptionGroup):
-        return failure.split(WebSocketHandshakeError)[1] is None
-    return isinstance(failure, WebSocketHandshakeError)
 
 
 def _check_result(result: object, ws: WebSocket) -> None:

@@ -37,7 +37,10 @@ from telex.values import Values
 F = TypeVar("F", bound="WebSocket")
 
 ANSWER_KEY: Final = "telex.subprotocol"
-"""Key of the scope for the subprotocol that `accept` answers with where no codec has one."""
+"""Key of the scope for the subprotocol that `accept` answers with where no codec has one.
+
+It is there where a token came among the subprotocols, and `None` where it can be no answer.
+"""
 
 ACCEPTED_KEY: Final = "telex.accepted"
 """Key of the scope that says: accepted in place of the handler, which need not know of it."""
@@ -107,9 +110,9 @@ class WebSocket(Frames, Values, Standing, Connection):
             subprotocol = subprotocol or scope.get(ANSWER_KEY)
         elif subprotocol not in self.subprotocols:
             offered = ", ".join(map(repr, self.subprotocols)) or "none"
-            raise ValueError(
-                f"subprotocol {subprotocol!r} was not offered by the client (offered: {offered})"
-            )
+            # Where clients send tokens among them, this may be one.
+            name = "this subprotocol" if ANSWER_KEY in scope else f"subprotocol {subprotocol!r}"
+            raise ValueError(f"{name} was not offered by the client (offered: {offered})")
         await self._link.accept(
             {
                 "type": "websocket.accept",
@@ -146,7 +149,8 @@ class WebSocket(Frames, Values, Standing, Connection):
         """Refuse the handshake with an HTTP response (ASGI extension "WebSocket Denial Response").
 
         A server without that extension answers 403 with no body. Does nothing when the client has
-        given up.
+        given up. Where `Authenticate` has accepted for a first message, and `accept` was not called
+        since, it closes with 1008, or with `visible`.
 
         Args:
             status: The HTTP status, 300 to 599.
@@ -179,12 +183,17 @@ class WebSocket(Frames, Values, Standing, Connection):
         """Refuse the handshake with a Starlette response, streams included.
 
         Waits until the whole response was handed to the server. A server without the denial
-        extension answers 403. Does nothing when the client has given up.
+        extension answers 403. Does nothing when the client has given up. Where `Authenticate` has
+        accepted for a first message, and `accept` was not called since, it closes with 1008.
 
         Raises:
             WebSocketRuntimeError: Accepted, rejected or closed before.
         """
         link = self._link
+        ahead = self._scope.pop(ACCEPTED_KEY, False)
+        if ahead and link.progress.application is Phase.CONNECTED:
+            await link.close(CloseCode.POLICY_VIOLATION)
+            return
         if link.progress.application is not Phase.CONNECTING:
             raise refusal(link.progress.application, "reject")
         if DENIAL_EXTENSION not in (self.scope.get("extensions") or {}):
@@ -228,9 +237,9 @@ class WebSocket(Frames, Values, Standing, Connection):
 
     def _is_answered_later(self, exc: BaseException) -> bool:
         if isinstance(exc, asyncio.CancelledError):
-            return self._link.supervised
+            return self._link.progress.supervised
         handled = settings_of(self.scope).exception_handlers.keys() & type(essence(exc)).__mro__
-        return self._link.supervised and bool(handled)
+        return self._link.progress.supervised and bool(handled)
 
     def add_cleanup(self, fn: CleanupCallback) -> None:
         """Register a function to run once when the connection ends, in whatever way.

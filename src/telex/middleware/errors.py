@@ -23,6 +23,7 @@ from __future__ import annotations
 import inspect
 import logging
 import traceback
+from http import HTTPStatus
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -121,6 +122,12 @@ async def deny_or_close(
         await ws.reject(status, body=body, headers=headers)
     elif phase is not Phase.DENYING:
         await ws.close(code, reason)
+
+
+async def refuse(ws: WebSocket, status: HTTPStatus) -> None:
+    """End a connection for which there is no room, wherever it stands."""
+    code = CloseCode.TRY_AGAIN_LATER
+    await deny_or_close(ws, code, status.phrase, status=status, body=status.phrase)
 
 
 def _essence(ws: WebSocket, exc: BaseException) -> BaseException:

@@ -24,16 +24,21 @@ middleware waits in the scope, and no other request ever meets it.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from telex._end import ended_elsewhere
+from telex._endings import is_closed
+from telex._guard import Guard
 from telex._link import LINK_KEY, Link
-from telex._progress import Filter
-from telex._settings import SETTINGS_KEY
+from telex._progress import Filter, handling
+from telex._settings import SETTINGS_KEY, settings_of
 from telex._types import ASGIApp, Receive, Scope, Send
-from telex.middleware.errors import ErrorMiddleware
+from telex._watch import DisconnectWatch
+from telex.middleware.errors import ErrorMiddleware, refuse
 from telex.websockets import WebSocket, link_of
 
 HOOKS: Final = ("on_handshake", "on_message", "on_send", "on_close")
@@ -77,11 +82,53 @@ class HooksMiddleware:
             return await self._wait(scope, receive, send)
         if scope["type"] == "websocket":
             ws = WebSocket(scope, receive, send)
+            if not await self._let_in(ws):
+                return None
+        return await self.app(scope, receive, send)
+
+    async def _let_in(self, ws: WebSocket) -> bool:
+        """Have a connection go through the handshake; say whether it goes on to its route.
+
+        The limits of the application hold as they do for handlers, and `app.connections` knows it.
+        """
+        link, settings = link_of(ws), settings_of(ws.scope)
+        guard = Guard(ws, settings)
+        watch = DisconnectWatch(ws.scope, link, settings.disconnect_grace, "the middleware")
+        called = handling.set(link.progress)
+        goes_on = False
+        try:
+            refused = guard.enter(early=True)
+            if refused is None:
+                # What an application reads that is not ours is not for us.
+                watch.arm(asks=False)
+                goes_on = await self._attach_all(ws)
+            else:
+                await refuse(ws, refused)
+        except asyncio.CancelledError:
+            if not watch.settle():
+                raise
+        finally:
+            watch.disarm()
+            watch.settle()
+            handling.reset(called)
+            if not goes_on:
+                await ended_elsewhere(link)
+            guard.leave(goes_on=goes_on)
+        return goes_on
+
+    async def _attach_all(self, ws: WebSocket) -> bool:
+        progress = link_of(ws).progress
+        try:
             for each in self._middleware:
                 await _attach(ws, each)
-                if link_of(ws).progress.over:
-                    return None
-        return await self.app(scope, receive, send)
+                if progress.over or progress.dismissed:
+                    return False
+        except Exception as exc:
+            if progress.dismissed and is_closed(exc):
+                # It was told that somebody else has closed.
+                return False
+            raise
+        return True
 
     async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
         outer = scope.get(_WAITING_KEY, ())

@@ -5,13 +5,20 @@ from __future__ import annotations
 from starlette.responses import PlainTextResponse
 
 from telex._types import Receive, Scope, Send
+from telex.close_codes import CloseCode
+from telex.middleware.errors import deny_or_close
 from telex.websockets import WebSocket
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer 404, a WebSocket handshake as well where the server can, else 403."""
+    """Answer 404, a WebSocket handshake as well where the server can, else 403.
+
+    Where connection middleware has accepted before, for a first message, it closes with 1008.
+    """
     if scope["type"] == "websocket":
-        await WebSocket(scope, receive, send).reject(404, body="Not Found")
+        ws = WebSocket(scope, receive, send)
+        code = CloseCode.POLICY_VIOLATION
+        await deny_or_close(ws, code, "Not Found", status=404, body="Not Found")
     else:
         await PlainTextResponse("Not Found", 404)(scope, receive, send)
 

@@ -79,10 +79,11 @@ class Assembly:
         compression: How messages are compressed, `None` when that was not agreed on.
     """
 
-    __slots__ = ("_begun", "_check", "_compressed", "_compression", "_data", "_max_size")
+    __slots__ = ("_begun", "_check", "_compressed", "_compression", "_data", "max_size")
 
     def __init__(self, max_size: int, compression: Compression | None) -> None:
-        self._max_size = max_size
+        self.max_size = max_size
+        """Bytes of a message, after it was inflated; it may get less at any time."""
         self._compression = compression
         self._begun: int | None = None
         self._compressed = False
@@ -109,7 +110,7 @@ class Assembly:
         fin = bool(first_byte & FIN)
         if first:
             self._begin(first_byte)
-        room = self._max_size - len(self._data)
+        room = self.max_size - len(self._data)
         if self._compressed:
             assert self._compression is not None
             payload = self._compression.inflate(payload, first=first, fin=fin, max_size=room)
@@ -137,7 +138,8 @@ class Assembly:
         if first_byte & (_RSV | _RSV1) & ~allowed:
             raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
         compressed = bool(first_byte & _RSV1) if first else self._compressed
-        if not compressed and size > self._max_size - len(self._data):
+        room = self.max_size - len(self._data)
+        if room < 0 or (not compressed and size > room):
             raise Violation(CloseCode.MESSAGE_TOO_BIG, "message too big")
 
     def _begin(self, first_byte: int) -> None:
@@ -168,12 +170,14 @@ class Unfinished:
         assembly: What the frame will be given to.
     """
 
-    __slots__ = ("_assembly", "_check", "_head", "_mask")
+    __slots__ = ("_assembly", "_check", "_head", "_mask", "_size")
 
     def __init__(self, assembly: Assembly) -> None:
         self._assembly = assembly
         self._head = b""
         self._mask: bytes | None = None
+        # Of the payload, as soon as it is known; of control frames never.
+        self._size: int | None = None
         self._check: Utf8Check | None = None
 
     def feed(self, data: bytes) -> None:
@@ -204,6 +208,16 @@ class Unfinished:
         data, self._head = self._head[end:], self._head[:end]
         self._mask = self._head[-_MASK_BYTES:]
         if not first_byte & CLOSE:
-            self._assembly.check_head(first_byte, size)
+            self._size = size
+            self.check_size()
             self._check = self._assembly.check_of(first_byte)
         return data
+
+    def check_size(self) -> None:
+        """Check again what may have been allowed when the frame began; do nothing before.
+
+        Raises:
+            Violation: It is too big now.
+        """
+        if self._size is not None:
+            self._assembly.check_head(self._head[0], self._size)

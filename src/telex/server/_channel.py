@@ -146,14 +146,44 @@ class Channel(Outbound):
     def _tidy(self) -> None:
         """Give a big read buffer back, unless it is in use."""
         self._tidying = None
-        if self.closed is not None or self._parting is not None or self._parser is None:
+        parser = self._reader()
+        if parser is None:
             return
-        if self._parser.at_boundary and not self._big_again:
-            self._parser.mute()
-            self._parser = attach(self._transport, self, self._bounds.max_size)
+        if parser.at_boundary and not self._big_again:
+            self._renew(parser)
             trim_soon(self._loop)
         else:
             self.on_big_buffer()
+
+    def _reader(self) -> FrameParser | None:
+        """Return the parser while messages may come."""
+        return self._parser if self.closed is None and self._parting is None else None
+
+    def _renew(self, parser: FrameParser) -> None:
+        """Read with another parser; every frame is complete."""
+        parser.mute()
+        self._parser = attach(self._transport, self, self._bounds.max_size)
+        self.be_strict(False)
+
+    def limit_size(self, size: int, too_big: Callable[[], None]) -> None:
+        """Take no longer message from now on; those that wait to be polled may still be."""
+        before = self._bounds
+        super().limit_size(size, too_big)
+        parser = self._reader()
+        if parser is None or self._bounds is before:
+            return
+        # Something in front of the application has accepted: the parser has the size from before.
+        if parser.at_boundary:
+            self._renew(parser)
+            return
+        # It may not be changed now. Until then every message goes the way of those in pieces.
+        self.be_strict(True)
+        self.on_big_buffer()
+        if self._unfinished is not None:
+            try:
+                self._unfinished.check_size()
+            except Violation as violation:
+                self.fail(violation)
 
     def on_refused(self, code: int, reason: str) -> None:
         if self.closed is None:

@@ -61,6 +61,7 @@ class Inbound(Listener):
         "_others",
         "_over",
         "_paused",
+        "_strict",
         "_text",
         "_transport",
         "_unfinished",
@@ -91,6 +92,8 @@ class Inbound(Listener):
         self._unfinished: Unfinished | None = None
         self.refused = None
         self._over = False
+        # Whether the parser lets messages pass that are too big.
+        self._strict = False
         # The first bytes of frames that are a message each, as long as such may come.
         self._text = self._binary = _NEVER
         self.closed: CloseRecord | None = None
@@ -103,6 +106,14 @@ class Inbound(Listener):
     def expect_messages(self) -> None:
         """Take messages from now on."""
         self._text, self._binary = _WHOLE_TEXT, _WHOLE_BINARY
+
+    def be_strict(self, strict: bool) -> None:
+        """Look at the size of every message, or leave that to the parser."""
+        self._strict = strict
+        if strict or (self._assembly is not None and self._assembly.begun):
+            self._text = self._binary = _NEVER
+        else:
+            self.expect_messages()
 
     def expect_nothing(self) -> None:
         """Take no more messages; those that are here may still be polled."""
@@ -183,9 +194,9 @@ class Inbound(Listener):
         except Violation as violation:
             self.fail(violation)
             return
-        begun = assembly.begun
-        self._text = _NEVER if begun else _WHOLE_TEXT
-        self._binary = _NEVER if begun else _WHOLE_BINARY
+        pieces = assembly.begun or self._strict
+        self._text = _NEVER if pieces else _WHOLE_TEXT
+        self._binary = _NEVER if pieces else _WHOLE_BINARY
         if data is not None and not self._taken_at_once(data):
             if self._messages:
                 self._crowd(len(data))
@@ -258,6 +269,8 @@ class Inbound(Listener):
     def limit_size(self, size: int, _too_big: Callable[[], None]) -> None:
         if size < self._bounds.max_size:
             self._bounds = _smaller(self._bounds, size)
+            if self._assembly is not None:
+                self._assembly.max_size = size
 
     def wait(self) -> asyncio.Future[None]:
         waiter = self._loop.create_future()

@@ -12,9 +12,13 @@ from typing import Final, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from telex._rounds import STEPS, Rounds, Visited
+from telex.server._flow import Flow
 
 _MOST_STEPS: Final = 64
 """Steps in an interval when the time for an answer is much shorter."""
+
+_SHORTEST: Final = 0.005
+"""Seconds in the shortest of the times, as of other rounds."""
 
 
 class Pinged(Visited, Protocol):
@@ -26,6 +30,9 @@ class Pinged(Visited, Protocol):
     def silent(self) -> bool:
         """Whether nothing at all was read since the ping."""
 
+    def flow(self) -> Flow:
+        """Return how far what is sent to it has come."""
+
     def expire(self) -> None:
         """End the connection: there was no sign of life in time."""
 
@@ -34,7 +41,8 @@ class Keepalive(Rounds):
     """Pings connections and drops those that give no sign of life.
 
     That is noticed late by less than a quarter of the shorter of the two times; with a `timeout`
-    under a sixteenth of the interval, by less than a sixty-fourth of the interval.
+    under a sixteenth of the interval, by less than a sixty-fourth of the interval. One that takes
+    what waits for it is asked again: the ping is behind that.
 
     Args:
         interval: Seconds between pings.
@@ -44,7 +52,8 @@ class Keepalive(Rounds):
     def __init__(self, interval: float, timeout: float | None) -> None:
         super().__init__(interval, _steps(interval, timeout))
         self._timeout = timeout
-        self._waiting: dict[Pinged, float] = {}
+        # When they were asked, and what they had taken then.
+        self._waiting: dict[Pinged, tuple[float, Flow]] = {}
 
     def discard(self, visited: Visited) -> None:
         super().discard(visited)
@@ -63,24 +72,25 @@ class Keepalive(Rounds):
         if self._timeout is not None:
             for visited in self._slots[self._now]:
                 connection = cast("Pinged", visited)
-                if connection.pinged is not None:
-                    self._waiting.setdefault(connection, self.clock)
+                if connection.pinged is not None and connection not in self._waiting:
+                    self._waiting[connection] = (self.clock, connection.flow())
 
     def _late(self, too_long_ago: float) -> list[Pinged]:
         """Return those that were asked too long ago; forget those that have answered."""
         for connection in [each for each in self._waiting if each.pinged is None]:
             del self._waiting[connection]
-        return [each for each, asked in self._waiting.items() if asked <= too_long_ago]
+        return [each for each, (asked, _) in self._waiting.items() if asked <= too_long_ago]
 
     def _expire(self, late: list[Pinged]) -> None:
         for connection in late:
             # Whoever has just been dropped may have taken others along.
-            if self._waiting.pop(connection, None) is None or connection.pinged is None:
+            waiting = self._waiting.pop(connection, None)
+            if waiting is None or connection.pinged is None:
                 continue
-            if connection.silent:
+            if connection.silent and not connection.flow().moved_since(waiting[1]):
                 connection.expire()
             else:
-                # It lives; its answer comes behind what it is sending.
+                # It lives; its answer comes behind what it is sending, or has to read.
                 connection.pinged = None
 
 
@@ -111,6 +121,9 @@ def keepalive(
     """
     if not interval:
         return None
+    # A timer that is never still would stop everything else.
+    interval = max(interval, _SHORTEST)
+    timeout = None if timeout is None else max(timeout, _SHORTEST)
     of_loop = _shared.setdefault(loop, {})
     key = (interval, timeout)
     if key not in of_loop:

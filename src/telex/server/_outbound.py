@@ -16,6 +16,7 @@ from typing import Any, Final
 from telex.close_codes import CloseCode
 from telex.server._assembly import BINARY, CLOSE, FIN, PING, PONG, TEXT
 from telex.server._deflate import WORTH_IT
+from telex.server._flow import Flow, flow_of
 from telex.server._inbound import Bounds, Inbound
 from telex.server._keepalive import Keepalive, keepalive
 from telex.server._picows import NOTHING_READ, Wire
@@ -40,6 +41,7 @@ class Outbound(Inbound):
 
     __slots__ = (
         "_full",
+        "_reliefs",
         "_room",
         "_streak",
         "_wire",
@@ -61,6 +63,8 @@ class Outbound(Inbound):
         self._room: asyncio.Future[None] | None = None
         self._wire: Wire | None = None
         self._full = False
+        # How often the outgoing buffer was full, and had room again.
+        self._reliefs = 0
         self._streak = 0
         self.writable = True
         """Whether the outgoing buffer is below its high-water mark."""
@@ -147,6 +151,7 @@ class Outbound(Inbound):
         self.writable = False
 
     def resume_writing(self) -> None:
+        self._reliefs += self._full
         self._full = False
         self.writable = True
         room, self._room = self._room, None
@@ -200,6 +205,11 @@ class Outbound(Inbound):
     def silent(self) -> bool:
         """Whether nothing at all was read since the last ping."""
         return self.count == NOTHING_READ
+
+    def flow(self) -> Flow:
+        """Return how far what is sent has come; see `telex.server._flow`."""
+        taken, waiting = flow_of(self._transport)
+        return Flow(taken + self._reliefs, waiting)
 
     def _on_pong(self, payload: bytes) -> None:
         if self.pinged is not None and payload == struct.pack("!d", self.pinged):

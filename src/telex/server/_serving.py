@@ -2,7 +2,8 @@
 
 1. No new connections; HTTP connections in which nothing happens are closed.
 2. Applications end their WebSocket connections (`telex._draining`).
-3. HTTP requests, and what belongs to other frameworks, have the rest of the time.
+3. HTTP requests, and what belongs to other frameworks, have the rest of the time. Connections in
+   which nothing runs any more have it too, as long as the client takes what was sent.
 4. What goes on is cancelled, waited for, and when that is in vain, left alone.
 5. Then there is nothing for which uvicorn would wait, and it runs the lifespan to its end.
 """
@@ -25,6 +26,7 @@ from uvicorn.config import Config
 from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from telex._draining import Draining
+from telex.server._flow import Flow, flow_of
 
 log: Final = logging.getLogger("uvicorn.error")
 
@@ -35,7 +37,10 @@ _GLANCE: Final = 0.1
 """Seconds between two looks at what goes on; uvicorn's signal handlers only leave a mark."""
 
 _MOMENT: Final = 1.5
-"""Seconds that are left for close handshakes when the time is up, at most as many as it was."""
+"""Seconds that are left for close handshakes when the time is up, at most as many as it was.
+
+Also those that a client has to take the next part of an answer when nothing runs any more.
+"""
 
 _HURRY: Final = 1.0
 """Seconds for the end of what is cancelled once more, or at once because the user will not wait.
@@ -112,11 +117,13 @@ class Server(uvicorn.Server):
     async def _wait(self, end: float) -> None:
         """Wait until connections and tasks are gone, or the time is up."""
         loop, state = asyncio.get_running_loop(), self.server_state
+        left_over = _LeftOver()
         while (state.connections or state.tasks) and not self.force_exit:
             if loop.time() >= end:
                 if state.tasks:
                     log.error("Time is up: cancelling %d running task(s)", len(state.tasks))
                 return
+            left_over.look(() if state.tasks else [*state.connections], loop.time())
             await asyncio.sleep(_GLANCE)
 
     async def _cancel(self) -> None:
@@ -152,6 +159,26 @@ class Server(uvicorn.Server):
             threading.Thread(
                 target=_hold, args=(forever, [*stubborn]), name="telex left behind", daemon=True
             ).start()
+
+
+class _LeftOver:
+    """The connections that are there when nothing runs any more."""
+
+    def __init__(self) -> None:
+        self._moved: dict[Any, tuple[Flow, float]] = {}
+
+    def look(self, connections: Collection[Any], now: float) -> None:
+        """Drop those of them in which nothing has moved for a moment, since they are left over."""
+        before = self._moved
+        self._moved = {}
+        for each in connections:
+            flow = flow_of(each.transport)
+            seen, since = before.get(each, (flow, now))
+            if flow.moved_since(seen):
+                seen, since = flow, now
+            self._moved[each] = (seen, since)
+            if now - since >= _MOMENT:
+                each.transport.abort()
 
 
 def _hold(forever: threading.Lock, _what: object) -> None:
