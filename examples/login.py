@@ -72,10 +72,10 @@ CurrentUser = Annotated[User, telex.Depends(authenticate)]
 async def login(request: Request) -> JSONResponse:
     try:
         said = json.loads(await request.body())
-        name, password = str(said["name"]), str(said["password"])
-    except (ValueError, LookupError, TypeError):
+        name, password = str(said["name"]), str(said["password"]).encode()
+    except (ValueError, LookupError, TypeError, RecursionError):
         return JSONResponse({"error": "name and password are needed"}, 422)
-    right = hmac.compare_digest(PASSWORDS.get(name, "").encode(), password.encode())
+    right = hmac.compare_digest(PASSWORDS.get(name, "").encode(), password)
     if name not in PASSWORDS or not right:
         return JSONResponse({"error": "wrong name or password"}, 401)
     return JSONResponse({"token": token_for(name, secrets.token_hex(8))})
@@ -136,3 +136,5 @@ async def chat(ws: telex.WebSocket, user: CurrentUser) -> None:
                     await ws.send_value(Token(token_for(user.name, user.session)))
                 case Token(token):
                     user = await authenticate.refresh(ws, token)
+                    # It may be of another session of the user, who can log out of that one now.
+                    ws.label(session=user.session)

@@ -14,6 +14,8 @@ import typer.main
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket as StarletteWebSocket
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 import pages
 import telex
@@ -26,6 +28,7 @@ from telex._limits import LimitOptions
 from telex._settings import DEFAULTS
 from telex.cli import commands
 from telex.server.run import STOP_TIMEOUT
+from telex.testing import LiveServer
 
 LIMITS = (pages.ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 DEPLOYMENT = (pages.ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
@@ -99,6 +102,46 @@ async def test_messages_may_come_in_bursts_and_no_faster() -> None:
             for _ in range(40):
                 await ws.send_text("spam")
         assert end.value.code == 1008
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "kind"),
+    [
+        ("max_age", 0.1, telex.WebSocketRuntimeError),
+        ("idle_timeout", 0.1, telex.WebSocketRuntimeError),
+        ("max_messages_per_second", 0.1, telex.WebSocketRuntimeError),
+        ("max_message_size", 10, telex.WebSocketDisconnect),
+    ],
+)
+def test_a_handler_learns_of_a_limit_as_it_is_said(
+    caplog: pytest.LogCaptureFixture, limit: str, value: Any, kind: type[Exception]
+) -> None:
+    assert all(f"`{each}`" in LIMITS for each in (kind.__name__, "except WebSocketHandshakeError"))
+    app = telex.App(**{limit: value})
+    learned: list[Any] = []
+
+    @app.websocket("/")
+    async def handler(ws: telex.WebSocket) -> None:
+        await ws.accept()
+        async for _ in ws:
+            pass
+        for call in (ws.receive_text(), ws.send_text("x")):
+            with pytest.raises(telex.WebSocketHandshakeError) as caught:
+                await call
+            learned.append(type(caught.value))
+        learned.append(ws.closed_by)
+        await ws.send_text("nobody catches this")
+
+    with (
+        LiveServer(app) as server,
+        connect(str(server.url), proxy=None) as client,
+        pytest.raises(ConnectionClosed),
+    ):
+        for _ in range(40):
+            client.send("x" * 11 if limit == "max_message_size" else "x")
+        client.recv(timeout=5)
+    assert learned == [kind, kind, "server"]
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
 
 
 async def test_a_client_has_so_many_connections_and_a_route_so_many_clients() -> None:

@@ -246,8 +246,11 @@ async def test_what_ends_before_accept_is_told_behind_it(path: str) -> None:
     ws, channel = connecting_over(path)
     ws.expires_at = time.time()
     await until(lambda: not timers())
+    await turns()
     assert channel.log == []
     await ws.accept()
+    with pytest.raises(WebSocketRuntimeError):
+        await ws.send_text("for somebody who may not have it")
     await until(lambda: channel.closes)
     assert channel.types == ["accept", "close"]
     assert channel.closes == [(4401, "credentials expired")]

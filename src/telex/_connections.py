@@ -14,6 +14,7 @@ from telex._cleanup import CLEANUP_TIMEOUT
 from telex._dismissal import dismiss
 from telex._draining import drains_here, server_here, stops_here
 from telex._end import path_name
+from telex._limits import check_drain_timeout
 from telex._progress import Progress
 from telex.close_codes import CloseCode, check_code
 from telex.standing import labels_of
@@ -45,6 +46,7 @@ class Connections:
     """
 
     def __init__(self, drain_timeout: float = 10.0) -> None:
+        check_drain_timeout(drain_timeout)
         self._drain_timeout = drain_timeout
         self._server: weakref.ref[object] | None = None
         self._open: dict[Progress, tuple[WebSocket, asyncio.Task[Any] | None, object]] = {}

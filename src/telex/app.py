@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 
 from telex._connections import Connections
 from telex._lifespan import LifespanContext, inner_lifespan, serve_lifespan
-from telex._limits import LimitOptions, check_drain_timeout, check_grace
+from telex._limits import LimitOptions, check_grace
 from telex._settings import SETTINGS_KEY, ExceptionHandler, Settings, limit_settings
 from telex._types import ASGIApp, Receive, Scope, Send
 from telex._url import URLPath
@@ -106,7 +106,6 @@ class App:
         **limits: Unpack[LimitOptions],
     ) -> None:
         check_grace(disconnect_grace)
-        check_drain_timeout(drain_timeout)
         check_codecs(codec, codecs)
         self.connections = Connections(drain_timeout)
         self.state = State()

@@ -375,7 +375,7 @@ async def test_a_grace_of_zero_cancels_at_once() -> None:
     async def handler(ws: WebSocket) -> None:
         await ws.accept()
         try:
-            await turns(1000)
+            await asyncio.sleep(0.5)
             seen.append("went on")
         finally:
             seen.append("cancelled")

@@ -105,7 +105,8 @@ async def test_who_has_no_good_token_or_password_stays_outside() -> None:
             {"name": "", "password": ""},
         ):
             assert (await there.post("/login", json=who)).status_code == 401
-        for body in (b"", b"[]", b"7", b"{}", b"\xff"):
+        lonely = b'{"name": "ada", "password": "\\ud800"}'
+        for body in (b"", b"[]", b"7", b"{}", b"\xff", b"[" * 100_000, lonely):
             assert (await there.post("/login", content=body)).status_code == 422
 
 
@@ -130,6 +131,18 @@ async def test_logging_out_closes_the_tabs_of_the_session_and_of_all_sessions() 
         # And one can come back.
         async with there.enter(await there.token(ADA)) as tab:
             assert await says(tab, type="say", text="hi") == {"from": "ada", "text": "hi"}
+
+
+async def test_after_a_new_token_a_tab_belongs_to_the_session_of_that_one() -> None:
+    async with site() as there:
+        before, after = [await there.token(ADA) for _ in range(2)]
+        async with there.enter(before) as tab:
+            await tab.send(json.dumps({"type": "token", "token": after}))
+            assert await says(tab, type="say", text="hi") == {"from": "ada", "text": "hi"}
+            assert (await there.post("/logout", before)).json() == {"closed": 0}
+            assert await says(tab, type="say", text="hi") == {"from": "ada", "text": "hi"}
+            assert (await there.post("/logout", after)).json() == {"closed": 1}
+            assert await end_of(tab) == (4401, "logged out")
 
 
 async def test_a_token_that_ends_takes_the_connection_along(

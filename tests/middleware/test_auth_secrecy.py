@@ -1,17 +1,21 @@
 """The token is shown to nobody: no log, error, close reason, `repr`, or answer has it."""
 
 import asyncio
+import functools
+import json
 import logging
 import traceback
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from channel import PATHS, FakeChannel, triple_over
 from clients import Overheard, connected, rejection
 from opened import connecting, soon
 from peer import T
-from telex import App, Authenticate, Depends, WebSocket, WebSocketException
+from telex import App, Authenticate, Depends, Reject, WebSocket, WebSocketException
 from telex._types import ASGIApp
 
 TOKEN = "s3cret-'0123\\456789-s3cret"
@@ -87,6 +91,38 @@ def broken_group(token: str) -> Any:
     raise ExceptionGroup("several", [TypeError(repr(token)), OSError("x")])
 
 
+def rejects_with_body(token: str) -> Any:
+    raise Reject(418, f"no tea for {token}")
+
+
+def rejects_with_bytes(token: str) -> Any:
+    raise Reject(418, json.dumps({"got": token}).encode())
+
+
+def rejects_with_header(token: str) -> Any:
+    raise ExceptionGroup("one", [Reject(418, "no tea", {"x-got": token})])
+
+
+def closes_with_reason(token: str) -> Any:
+    raise WebSocketException(4000, token)
+
+
+def http_error(token: str) -> Any:
+    raise HTTPException(418, token, {"x-got": token})
+
+
+TELLING = [
+    broken,
+    broken_inside,
+    broken_group,
+    rejects_with_body,
+    rejects_with_bytes,
+    rejects_with_header,
+    closes_with_reason,
+    http_error,
+]
+
+
 async def play(app: ASGIApp, place: str) -> str:
     """Connect, and return everything the client is told."""
     options = {"url": "/", **PLACES[place]}
@@ -103,9 +139,7 @@ async def play(app: ASGIApp, place: str) -> str:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize(
-    "verify", [good, bad, forbidden, unknown, broken, broken_inside, broken_group]
-)
+@pytest.mark.parametrize("verify", [good, bad, forbidden, unknown, *TELLING])
 async def test_nothing_that_is_logged_or_answered_has_the_token(
     caplog: pytest.LogCaptureFixture, place: str, verify: Any
 ) -> None:
@@ -122,7 +156,7 @@ async def test_nothing_that_is_logged_or_answered_has_the_token(
         assert not shows(text), text
 
 
-@pytest.mark.parametrize("verify", [broken, broken_inside, broken_group])
+@pytest.mark.parametrize("verify", TELLING)
 async def test_an_error_of_verify_goes_on_without_the_token(verify: Any) -> None:
     ws, _ = connecting(headers=[(b"authorization", f"Bearer {TOKEN}".encode())])
     with pytest.raises(RuntimeError) as caught:
@@ -144,6 +178,50 @@ async def test_an_error_without_the_token_stays_as_it_is() -> None:
     with pytest.raises(OSError, match="the database is down") as caught:
         await Authenticate(header=True, verify=down)(ws)
     assert caught.value is original
+
+
+@pytest.mark.parametrize("option", ["expires_at", "user_id"])
+async def test_what_is_asked_of_the_user_may_not_tell_the_token_either(option: str) -> None:
+    ws, _ = connecting(headers=[(b"authorization", f"Bearer {TOKEN}".encode())])
+    options: dict[str, Any] = {option: broken}
+    with pytest.raises(RuntimeError, match=f"{option} raised OSError") as caught:
+        await Authenticate(header=True, verify=lambda token: token, **options)(ws)
+    assert not shows("".join(traceback.format_exception(caught.value)))
+
+
+async def test_an_answer_without_the_token_is_given() -> None:
+    def slower(token: str) -> Any:
+        raise Reject(429, "slower", {"retry-after": "5"})
+
+    refused = await rejection(served(slower), **PLACES["header"])
+    assert (refused.status, refused.text) == (429, "slower")
+
+
+def test_the_repr_shows_no_key() -> None:
+    def check(token: str, key: str) -> None:
+        pass
+
+    for verify in (functools.partial(check, key=TOKEN), Keyed(TOKEN)):
+        assert not shows(repr(Authenticate(header=True, verify=verify)))
+    assert "check" in repr(Authenticate(header=True, verify=check))
+
+
+@dataclass
+class Keyed:
+    key: str
+
+    def __call__(self, token: str) -> None:
+        pass
+
+
+async def test_a_path_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "telex")
+    ws, _ = connecting(path="/" + "a" * 5000 + "\n")
+    with pytest.raises(Reject):
+        await Authenticate(header=True, verify=good)(ws)
+    [line] = [r.getMessage() for r in caplog.records if r.name == "telex"]
+    assert len(line) < 500
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from opened import opened
 from peer import Peer
 from telex._types import Scope
 from telex.routing._answers import live, not_found, upgrade_required
@@ -28,6 +29,15 @@ async def test_a_handshake_nobody_takes_gets_404_where_the_server_can() -> None:
 async def test_a_handshake_nobody_takes_is_closed_where_the_server_cannot() -> None:
     closed = await refusal({"extensions": {}})
     assert (closed.status, closed.body) == (403, b"")
+
+
+async def test_a_connection_nobody_takes_is_closed_where_somebody_has_accepted() -> None:
+    ws, peer = await opened()
+    await not_found(ws.scope, peer.receive, peer.send)
+    assert peer.sent[-1] == {"type": "websocket.close", "code": 1008, "reason": "Not Found"}
+    # It is over, and nobody has to say so again.
+    await not_found(ws.scope, peer.receive, peer.send)
+    assert len(peer.sent) == 2
 
 
 async def test_a_request_nobody_takes_gets_404() -> None:
