@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel import connecting_over
+from channel import FakeChannel, connecting_over
 from opened import opened, turns
 from peer import Peer, T
 from server.transports import in_no_time
-from telex import WebSocket
+from telex import WebSocket, WebSocketHandshakeError
 from telex._checks import PRECISION, Checks, asked_by_messages
 from telex._limits import PING, PONG, Heartbeat
+from telex._outbox import Outbox
 from telex._settings import DEFAULTS, Settings
 from telex._source import MAX_MESSAGES, AsgiSource
 from telex.websockets import link_of
@@ -189,6 +190,99 @@ def test_any_message_in_time_is_a_sign_of_life(answers: list[float], kind: str) 
             assert source_of(ws).pending == (0 if kind == "p" else len(answers))
 
     check()
+
+
+async def slow() -> tuple[WebSocket, FakeChannel]:
+    """A connection whose client takes nothing."""
+    ws, channel = connecting_over("asgi")
+    await ws.accept()
+    channel.block()
+    return ws, channel
+
+
+async def tick(ws: WebSocket) -> None:
+    """Send for ever."""
+    with contextlib.suppress(WebSocketHandshakeError):
+        while True:
+            await ws.send_text("tick")
+            await asyncio.sleep(0)
+
+
+async def take(channel: FakeChannel) -> None:
+    """Let the client take a little."""
+    channel.unblock()
+    await turns(3)
+    channel.block()
+
+
+@in_no_time
+async def test_a_client_that_takes_what_waits_is_asked_again_as_long_as_it_does() -> None:
+    ws, channel = await slow()
+    checks = Checks(ws, settings_with(heartbeat=BEAT, outbox=Outbox(timeout=None)))
+    sending = asyncio.create_task(tick(ws))
+    for _ in range(60):
+        await asyncio.sleep(5.0)
+        await take(channel)
+    assert ws.close_code is None
+    assert channel.data.count(PING) >= 9
+    stopped = now()
+    while ws.close_code is None:
+        await asyncio.sleep(1.0)
+        assert now() - stopped <= 20 + 2 * 10 + 5
+    assert (ws.close_code, ws.close_reason) == (1011, "heartbeat timeout")
+    channel.unblock()
+    await sending
+    checks.end()
+    await link_of(ws).finish()
+
+
+@in_no_time
+async def test_a_client_that_never_takes_anything_is_closed_in_time() -> None:
+    ws, channel = await slow()
+    checks = Checks(ws, settings_with(heartbeat=BEAT, outbox=Outbox(timeout=None)))
+    sending = asyncio.create_task(tick(ws))
+    began = now()
+    await ws.wait_closed()
+    assert now() - began <= 20 + 10 + 5
+    channel.unblock()
+    await sending
+    checks.end()
+    await link_of(ws).finish()
+
+
+@in_no_time
+async def test_what_need_not_wait_is_no_sign_of_life() -> None:
+    async with checked(settings_with(heartbeat=BEAT)) as (ws, peer):
+        began = now()
+        while not peer.closes:
+            assert now() - began <= 20 + 10 + 5
+            if ws.connection_state == 1:
+                await ws.send_text("tick")
+            await asyncio.sleep(0.5)
+        assert peer.data.count(PING) == 1
+        assert peer.closes == [(1011, "heartbeat timeout")]
+
+
+@in_no_time
+async def test_the_first_ping_that_is_answered_tells_the_latency() -> None:
+    ws, channel = await slow()
+    checks = Checks(ws, settings_with(heartbeat=BEAT, outbox=Outbox(timeout=None)))
+    sending = asyncio.create_task(tick(ws))
+    began = now()
+    while channel.data.count(PING) < 2:
+        await asyncio.sleep(1.0)
+        await take(channel)
+        assert now() - began < 100
+    channel.feed(T(PONG))
+    await turns()
+    latency = source_of(ws).latency
+    assert latency is not None
+    assert latency >= 30 - 3
+    channel.drop()
+    channel.unblock()
+    await sending
+    checks.end()
+    await link_of(ws).finish()
 
 
 @in_no_time

@@ -90,7 +90,7 @@ class Source(Protocol):
         """Take the next message, or return `None` when none is here. Never waits."""
 
     def limit_size(self, size: int, too_big: Callable[[], None]) -> None:
-        """Take no message of more bytes; before accept.
+        """Take no message of more bytes from now on; what was read before may still be polled.
 
         A source that can close the connection with 1009 does so by itself, others call `too_big`
         once, and take nothing after it.

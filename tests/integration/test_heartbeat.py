@@ -25,7 +25,7 @@ from server.wire.client import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEX
 from telex._limits import PING as PING_MESSAGE
 from telex._limits import PONG as PONG_MESSAGE
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(60)]
 
 APP = "integration.beating_app:app"
 DEADLINE = 20.0

@@ -13,7 +13,7 @@ from integration.plain_clients import Deaf
 from integration.servers import Server, running
 from integration.slow_app import GRACE
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(120)]
 
 CLIENTS = 20
 SPARE = 0.5

@@ -13,7 +13,7 @@ from integration.plain_clients import Deaf, listeners, slowest
 from integration.servers import Server, running
 from integration.slow_app import PATIENCE, PAYLOAD
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(120)]
 
 APP = "integration.slow_app:app"
 OTHERS = 50

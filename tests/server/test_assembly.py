@@ -307,6 +307,18 @@ def test_the_size_of_compressed_data_is_not_that_of_the_message() -> None:
     assert Assembly(0, compressing()).add(FIN | BINARY | RSV1, data) == b""
 
 
+@pytest.mark.parametrize("bound", [0, 40, 49])
+@pytest.mark.parametrize("squeezed", [False, True])
+def test_a_bound_that_gets_less_holds_for_what_has_begun(squeezed: bool, bound: int) -> None:
+    assembly = Assembly(BIG, compressing() if squeezed else None)
+    assembly.add(
+        BINARY | RSV1 if squeezed else BINARY, deflated(bytes(50)) if squeezed else bytes(50)
+    )
+    assembly.max_size = bound
+    with pytest.raises(Violation, match="message too big"):
+        assembly.add(CONTINUATION, b"\0" if squeezed else b"")
+
+
 # --- frames that are not complete ---
 
 
@@ -421,6 +433,29 @@ def test_a_head_is_checked_when_it_is_complete(data: bytes, begun: bool, code: i
             with pytest.raises(Violation) as caught:
                 unfinished.feed(last)
             assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("known", "size", "fits"), [(5, 9, True), (6, 9, False), (6, 10, True)])
+def test_the_size_of_an_unfinished_frame_can_be_checked_again(
+    known: int, size: int, fits: bool
+) -> None:
+    assembly = Assembly(BIG, None)
+    unfinished = Unfinished(assembly)
+    unfinished.feed(frame(BINARY, bytes(10))[:known])
+    assembly.max_size = size
+    if fits:
+        unfinished.check_size()
+    else:
+        with pytest.raises(Violation, match="message too big"):
+            unfinished.check_size()
+
+
+def test_that_of_a_control_frame_is_not_checked_again() -> None:
+    assembly = Assembly(BIG, None)
+    unfinished = Unfinished(assembly)
+    unfinished.feed(frame(PING, bytes(10))[:8])
+    assembly.max_size = 0
+    unfinished.check_size()
 
 
 def test_the_mask_turns_with_every_piece() -> None:

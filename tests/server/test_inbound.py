@@ -144,6 +144,32 @@ async def test_after_fragments_whole_messages_are_taken_again(opcode: int) -> No
     assert len(inbound.polled()) == 4
 
 
+@in_no_time
+async def test_strict_it_takes_no_whole_message_that_is_too_big() -> None:
+    inbound = Incoming(max_size=4)
+    inbound.text("the parser looks")
+    inbound.be_strict(True)
+    for data in ("a", "ab", "abcd"):
+        inbound.text(data)
+    inbound.be_strict(False)
+    inbound.text("the parser looks")
+    assert inbound.polled() == ["the parser looks", "a", "ab", "abcd", "the parser looks"]
+    inbound.be_strict(True)
+    inbound.text("abcde")
+    assert inbound.violations == [1009]
+    assert inbound.polled() == []
+
+
+@in_no_time
+async def test_between_fragments_no_whole_message_is_taken_however_strict() -> None:
+    inbound = Incoming()
+    inbound.come(TEXT, "a")
+    inbound.be_strict(True)
+    inbound.be_strict(False)
+    inbound.text("b")
+    assert inbound.violations == [1002]
+
+
 @pytest.mark.parametrize(
     ("first", "payload", "code"),
     [

@@ -30,6 +30,7 @@ from server.transports import (
 )
 from telex._rounds import STEPS
 from telex._types import FRAMES_EXTENSION
+from telex.server._flow import Flow
 from telex.server._keepalive import Keepalive, keepalive
 
 INTERVAL = 16.0
@@ -52,6 +53,11 @@ class Connection:
         self.asked = 0
         self.dropped: float | None = None
         self.silent = True
+        self.taken = 0
+        self.waiting = 0
+
+    def flow(self) -> Flow:
+        return Flow(self.taken, self.waiting)
 
     def visit(self, now: float, late: float) -> None:
         self.ping()
@@ -281,6 +287,38 @@ async def test_any_sign_of_life_saves_for_one_ping(timeout: float) -> None:
     assert connection.dropped - connection.pings[3] == pytest.approx(timeout, abs=STEP + ABOUT)
 
 
+@pytest.mark.parametrize("timeout", [INTERVAL / 32, INTERVAL / 2, 3 * INTERVAL])
+@in_no_time
+async def test_one_that_takes_what_waits_is_asked_again_as_long_as_it_does(timeout: float) -> None:
+    keeper = Keepalive(INTERVAL, timeout)
+    connection = Connection(None, keeper)
+    connection.waiting = 1_000_000
+    keeper.add(connection)
+    end = now() + 20 * (INTERVAL + timeout)
+    while now() < end:
+        await asyncio.sleep(timeout / 8)
+        connection.taken += 1
+    assert connection.dropped is None
+    assert len(connection.pings) >= 19
+    stopped = now()
+    await asyncio.sleep(INTERVAL + 2 * timeout + 2 * STEP)
+    assert connection.dropped is not None
+    assert connection.dropped - stopped <= INTERVAL + 2 * timeout + STEP
+
+
+@in_no_time
+async def test_what_need_not_wait_is_no_sign_of_life() -> None:
+    keeper = Keepalive(INTERVAL, INTERVAL)
+    connection = Connection(None, keeper)
+    keeper.add(connection)
+    await pinged(connection)
+    while connection.dropped is None:
+        assert now() - connection.pings[0] <= INTERVAL + STEP
+        connection.taken += 1
+        await asyncio.sleep(STEP / 4)
+    assert len(connection.pings) == 1
+
+
 def busy(seconds: float) -> None:
     """Let the event loop be late by so much."""
     loop = asyncio.get_running_loop()
@@ -383,6 +421,24 @@ async def test_the_same_times_share_a_keepalive() -> None:
     assert keepalive(loop, 20.0, 20.0) is first
     assert keepalive(loop, 20.0, None) is not first
     assert keepalive(loop, 10.0, 20.0) is not first
+
+
+@pytest.mark.parametrize(
+    ("interval", "timeout"), [(1e-9, 1.0), (1e-9, None), (1.0, 1e-9), (1e-9, 1e-9), (0.07, 0.0)]
+)
+@in_no_time
+async def test_no_times_are_so_short_that_nothing_else_happens(
+    interval: float, timeout: float | None
+) -> None:
+    found = keepalive(asyncio.get_running_loop(), interval, timeout)
+    assert found is not None
+    assert found.step >= 0.001
+
+
+@in_no_time
+async def test_short_times_that_are_the_same_then_share_a_keepalive() -> None:
+    loop = asyncio.get_running_loop()
+    assert keepalive(loop, 1e-9, 1.0) is keepalive(loop, 1e-8, 1.0)
 
 
 @pytest.mark.parametrize("interval", [None, 0, 0.0])

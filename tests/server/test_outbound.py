@@ -227,6 +227,21 @@ async def test_a_buffer_that_is_full_again_is_waited_for_again() -> None:
 
 
 @in_no_time
+async def test_room_in_a_buffer_that_was_full_counts_as_taken() -> None:
+    out = Outgoing()
+    out.fake.buffered = 100
+    before = out.flow()
+    assert before.waiting == 100
+    out.resume_writing()
+    assert out.flow() == before
+    out.pause_writing()
+    out.resume_writing()
+    out.fake.buffered = 200
+    assert out.flow().moved_since(before)
+    out.fake.buffered = 0
+
+
+@in_no_time
 async def test_room_that_is_there_twice_harms_nobody() -> None:
     out = Outgoing()
     out.resume_writing()

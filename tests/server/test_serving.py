@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from unittest.mock import Mock, create_autospec
 
 import pytest
+import trustme
 import uvicorn
 from uvicorn.supervisors import Multiprocess, multiprocess
 
@@ -25,6 +27,9 @@ from telex.server import _serving
 from telex.server._serving import Server, Worker, Workers, serve
 
 Handler = Callable[[Receive, Send], Awaitable[None]]
+
+KERNEL = 128 * 1024
+"""Bytes that a kernel is to hold of a connection, on each side."""
 
 HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
@@ -97,15 +102,24 @@ class Running:
     def __init__(self, site: Site, **options: Any) -> None:
         self.server = Server(uvicorn.Config(site, log_config=None, **options))
         self._socket = socket.socket()
+        # Of the connections too.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL)
         self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.task = asyncio.ensure_future(self.server.serve([self._socket]))
         self.writers: list[asyncio.StreamWriter] = []
 
-    async def request(self) -> asyncio.StreamReader:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def request(
+        self, head: bytes = HEAD, tls: ssl.SSLContext | None = None
+    ) -> asyncio.StreamReader:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL)
+        sock.setblocking(False)
+        await soon(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port)))
+        name = None if tls is None else "127.0.0.1"
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name)
         self.writers.append(writer)
-        writer.write(HEAD)
+        writer.write(head)
         return reader
 
     async def stop(self) -> float:
@@ -221,6 +235,123 @@ async def test_a_request_that_takes_too_long_is_cancelled_before_the_lifespan_en
     end = ["cleaned up", "cancelled", "lifespan over", "drained"]
     assert site.notes[-4:] == end
     assert "Time is up: cancelling 1 running task(s)" in caplog.text
+
+
+# --- connections in which nothing runs any more ---
+
+
+def answers_with(size: int) -> Handler:
+    """A handler that ends when all of its answer is written, whether or not anybody reads it."""
+
+    async def handler(_receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    return handler
+
+
+MUCH = 6 << 20
+"""Bytes of which some wait in the server as long as nobody reads them."""
+
+
+LAST_HEAD = HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+"""Of a request after whose answer uvicorn closes the connection by itself."""
+
+
+async def answered(run: Running, *how: Any) -> asyncio.StreamReader:
+    """Ask for something, and read nothing of it but the head."""
+    reader = await run.request(*how)
+    await soon(reader.readuntil(b"\r\n\r\n"))
+    await until(lambda: not run.server.server_state.tasks)
+    return reader
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_a_client_that_does_not_read_its_answer_holds_nothing_up(http: str) -> None:
+    async with running(Site(answers_with(MUCH)), http=http) as run:
+        reader = await answered(run)
+        assert 1 <= await run.stop() < 4
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+            await soon(reader.readexactly(MUCH))
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_a_client_that_reads_slowly_gets_all_of_its_answer(
+    http: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_serving, "_MOMENT", 0.4)
+    async with running(Site(answers_with(MUCH)), http=http) as run:
+        reader = await answered(run)
+        began = time.monotonic()
+        stopping = asyncio.ensure_future(run.stop())
+        left = MUCH
+        while left:
+            left -= len(await soon(reader.readexactly(min(left, 1 << 15))))
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began > 3 * _serving._MOMENT
+        assert await stopping < 5
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> tuple[str, ssl.SSLContext]:
+    """A server's certificate, and a client that trusts it."""
+    authority = trustme.CA()
+    certificate = tmp_path / "server.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    return str(certificate), trust
+
+
+@pytest.mark.parametrize("head", [HEAD, LAST_HEAD])
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_both_hold_with_tls(
+    secured: tuple[str, ssl.SSLContext], http: str, head: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_serving, "_MOMENT", 0.4)
+    certificate, trust = secured
+    options: dict[str, Any] = {"http": http, "ssl_certfile": certificate}
+    async with running(Site(answers_with(MUCH)), **options) as run:
+        deaf, slow = [await answered(run, head, trust) for _ in range(2)]
+        began = time.monotonic()
+        stopping = asyncio.ensure_future(run.stop())
+        left = MUCH
+        while left:
+            left -= len(await soon(slow.readexactly(min(left, 1 << 15))))
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began > 3 * _serving._MOMENT
+        assert await stopping < 5
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+            await soon(deaf.readexactly(MUCH))
+
+
+async def test_while_something_runs_nobody_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_serving, "_MOMENT", 0.1)
+    release = asyncio.Event()
+    much = answers_with(MUCH)
+
+    async def first_much(receive: Receive, send: Send) -> None:
+        if site.notes == ["asked"]:
+            await much(receive, send)
+        else:
+            await release.wait()
+            await answer(receive, send)
+
+    site = Site(first_much)
+    async with running(site) as run:
+        reader = await answered(run)
+        other = await run.request()
+        await until(lambda: len(site.notes) == 2)
+        stopping = asyncio.ensure_future(run.stop())
+        await until(lambda: "has drained" in site.notes)
+        await asyncio.sleep(0.5)
+        assert len(run.server.server_state.connections) == 2
+        release.set()
+        assert (await soon(other.read())).endswith(b"ok")
+        assert await stopping < 3
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+            await soon(reader.readexactly(MUCH))
 
 
 class Stubborn:

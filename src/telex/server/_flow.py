@@ -42,8 +42,12 @@ class Flow(NamedTuple):
 
 def flow_of(transport: asyncio.Transport) -> Flow:
     """Return what is known of a connection; it may be closing."""
-    taken, unsent = _told(transport.get_extra_info("socket")) if _TELLS else (0, 0)
-    return Flow(taken, transport.get_write_buffer_size() + unsent)
+    try:
+        taken, unsent = _told(transport.get_extra_info("socket")) if _TELLS else (0, 0)
+        return Flow(taken, transport.get_write_buffer_size() + unsent)
+    except AttributeError:
+        # TLS transports of asyncio know nothing any more when they were closed twice.
+        return Flow(0, 0)
 
 
 def _told(sock: socket.socket | None) -> tuple[int, int]:

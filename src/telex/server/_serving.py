@@ -3,7 +3,7 @@
 1. No new connections; HTTP connections in which nothing happens are closed.
 2. Applications end their WebSocket connections (`telex._draining`).
 3. HTTP requests, and what belongs to other frameworks, have the rest of the time. Connections in
-   which nothing runs any more have it too, as long as the client takes what was sent.
+   which nothing runs any more have it too, as long as a client takes what was sent.
 4. What goes on is cancelled, waited for, and when that is in vain, left alone.
 5. Then there is nothing for which uvicorn would wait, and it runs the lifespan to its end.
 """
@@ -100,7 +100,11 @@ class Server(uvicorn.Server):
     def _shut_down(self, *, idle: bool) -> None:
         """Ask connections to end: those that are HTTP, or all."""
         for connection in [*self.server_state.connections]:
-            if not idle or isinstance(connection, self.config.http_protocol_class):
+            is_http = isinstance(connection, self.config.http_protocol_class)
+            if is_http and connection.transport.is_closing():
+                # TLS transports of asyncio cannot be aborted any more when they were closed twice.
+                continue
+            if is_http or not idle:
                 connection.shutdown()
 
     async def _drain(self, timeout: float) -> Collection[asyncio.Task[Any]]:
@@ -115,15 +119,18 @@ class Server(uvicorn.Server):
             draining.cancel()
 
     async def _wait(self, end: float) -> None:
-        """Wait until connections and tasks are gone, or the time is up."""
+        """Wait until connections and tasks are gone or nothing moves, or the time is up."""
         loop, state = asyncio.get_running_loop(), self.server_state
-        left_over = _LeftOver()
+        left_over = _LeftOver(loop.time())
         while (state.connections or state.tasks) and not self.force_exit:
             if loop.time() >= end:
                 if state.tasks:
                     log.error("Time is up: cancelling %d running task(s)", len(state.tasks))
                 return
-            left_over.look(() if state.tasks else [*state.connections], loop.time())
+            if state.tasks:
+                left_over = _LeftOver(loop.time())
+            elif not left_over.move(state.connections, loop.time()):
+                return
             await asyncio.sleep(_GLANCE)
 
     async def _cancel(self) -> None:
@@ -162,23 +169,23 @@ class Server(uvicorn.Server):
 
 
 class _LeftOver:
-    """The connections that are there when nothing runs any more."""
+    """The connections that are there when nothing runs any more.
 
-    def __init__(self) -> None:
-        self._moved: dict[Any, tuple[Flow, float]] = {}
+    Args:
+        now: When that was so for the first time.
+    """
 
-    def look(self, connections: Collection[Any], now: float) -> None:
-        """Drop those of them in which nothing has moved for a moment, since they are left over."""
-        before = self._moved
-        self._moved = {}
-        for each in connections:
-            flow = flow_of(each.transport)
-            seen, since = before.get(each, (flow, now))
-            if flow.moved_since(seen):
-                seen, since = flow, now
-            self._moved[each] = (seen, since)
-            if now - since >= _MOMENT:
-                each.transport.abort()
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._flows: dict[Any, Flow] = {}
+
+    def move(self, connections: Collection[Any], now: float) -> bool:
+        """Say whether a client has taken something since the last look, or a moment ago."""
+        before = self._flows
+        self._flows = {each: flow_of(each.transport) for each in connections}
+        if any(flow.moved_since(before.get(each, flow)) for each, flow in self._flows.items()):
+            self._since = now
+        return now - self._since < _MOMENT
 
 
 def _hold(forever: threading.Lock, _what: object) -> None:

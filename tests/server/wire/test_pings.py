@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 import time
 from typing import Any
 
@@ -174,6 +176,36 @@ def test_a_client_that_reads_nothing_while_much_is_sent_is_dropped(servers: Serv
             notes.add(await receive())
 
     client = open_client(server, app, receive_buffer=4096)
+    assert notes.get(timeout=3)["code"] == 1011
+    until("it is dropped", lambda: server.idle, deadline=1)
+    client.hang_up()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="is seen too late elsewhere")
+@pytest.mark.parametrize("venue", [OURS, Venue(transport="tls", loop="uvloop")], ids=str)
+def test_a_client_that_reads_slowly_is_dropped_when_it_stops(
+    servers: Servers, venue: Venue
+) -> None:
+    """It is sent more than it reads in the time for an answer, so that it answers no ping."""
+    server = pinging(servers, venue)
+    notes = Notes()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        try:
+            while True:
+                await send({"type": "websocket.send", "bytes": b"x" * 20_000})
+        except OSError:
+            notes.add(await receive())
+
+    client = open_client(server, app, receive_buffer=4096)
+    pace = threading.Event()
+    give_up = time.monotonic() + 15 * INTERVAL
+    while time.monotonic() < give_up:
+        assert client.socket.recv(4096)
+        pace.wait(0.01)
+    assert notes.empty
     assert notes.get(timeout=3)["code"] == 1011
     until("it is dropped", lambda: server.idle, deadline=1)
     client.hang_up()
